@@ -1,0 +1,1 @@
+"""One file per runtime: emit an artifact, open it for execution."""

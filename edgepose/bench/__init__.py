@@ -1,0 +1,1 @@
+"""Measuring artifacts: accuracy, latency, size, and under which conditions."""

@@ -1,0 +1,1 @@
+"""The one INT8 grid: quantizer, calibration, the quantized graph."""

@@ -1,0 +1,1 @@
+"""A run's record as JSON, terminal table, markdown and pictures."""

@@ -1,0 +1,1 @@
+"""One file per recipe word. Each exposes `Config` and `run(model, config, context)`."""
