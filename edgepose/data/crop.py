@@ -1,0 +1,179 @@
+"""From a sample to what the network sees: the crop, and for training its random variations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from edgepose.data.base import PoseSample
+from edgepose.device.geometry import apply_affine, crop_matrix, region_wh, resampler
+from edgepose.skeleton import Skeleton
+
+_resample, _ = resampler()
+_LUMA = np.array([0.299, 0.587, 0.114])  # Rec. 601 weights of R, G, B
+
+
+@dataclass(frozen=True)
+class Crop:
+    """image: (h, w, 3) uint8 RGB; joints_xy: (J, 2) float32 crop pixels; annotated: (J,) bool;
+    matrix: (2, 3) float64, image pixels to crop pixels (a mirror included)."""
+
+    image: NDArray[np.uint8]
+    joints_xy: NDArray[np.float32]
+    annotated: NDArray[np.bool_]
+    matrix: NDArray[np.float64]
+
+
+class Augment(BaseModel):
+    """Random variations of a training crop.
+
+    flip:         mirror every second crop
+    rotation_deg: largest turn; four crops in ten are not turned
+    scale:        range of the factor on the region's size
+    shift:        largest move of the region's centre, as a part of its size
+    photometric:  strength of colour, noise and blur changes; 0 leaves the pixels alone
+    occlusion:    probability of pasting one or two rectangles; covered joints stay annotated
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flip: bool = True
+    rotation_deg: float = Field(30.0, ge=0, le=180)
+    scale: tuple[float, float] = (0.8, 1.2)
+    shift: float = Field(0.05, ge=0, le=0.5)
+    photometric: float = Field(1.0, ge=0, le=2)
+    occlusion: float = Field(0.3, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _scale_is_a_range(self) -> Augment:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError("scale must be [low, high] with 0 < low <= high")
+        return self
+
+
+def crop_sample(
+    sample: PoseSample,
+    input_hw: tuple[int, int],
+    *,
+    scale: float = 1.0,
+    rotation_deg: float = 0.0,
+    shift_xy: tuple[float, float] = (0.0, 0.0),
+    flip: bool = False,
+    skeleton: Skeleton | None = None,
+) -> Crop:
+    """The person of a sample at the network's input size.
+
+    scale:    factor on the region's size (> 1: the person gets smaller)
+    shift_xy: move of the region's centre, as a part of its size
+    flip:     mirror the crop, x -> w-1-x, and swap the joints that `skeleton` (needed then) pairs
+    """
+    height, width = input_hw
+    if height == width:
+        region = (sample.size_px, sample.size_px)
+    else:
+        region = region_wh(sample.box_xywh[2:], sample.size_px, (width, height))
+    region = (region[0] * scale, region[1] * scale)
+    center = np.asarray(sample.center_xy, np.float64) + np.multiply(shift_xy, region)
+    matrix = crop_matrix(center, region, (width, height), rotation_deg=rotation_deg)
+    image = _resample(sample.image, matrix, input_hw)
+    annotated = sample.annotated.copy()
+    joints = sample.joints_xy
+    if flip:
+        if skeleton is None:
+            raise ValueError("flip needs the skeleton: it knows which joints to swap")
+        image = cv2.flip(image, 1)
+        matrix[0] = -matrix[0]
+        matrix[0, 2] += width - 1
+        index = list(skeleton.flip_index)
+        annotated, joints = annotated[index], joints[index]
+    return Crop(image, apply_affine(matrix, joints).astype(np.float32), annotated, matrix)
+
+
+def crop_batch(
+    samples: Sequence[PoseSample], input_hw: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Plain crops for evaluation: (crops (N, H, W, 3) uint8, matrices (N, 2, 3) float64)."""
+    crops = np.empty((len(samples), *input_hw, 3), dtype=np.uint8)
+    matrices = np.empty((len(samples), 2, 3))
+    for i, sample in enumerate(samples):
+        crop = crop_sample(sample, input_hw)
+        crops[i], matrices[i] = crop.image, crop.matrix
+    return crops, matrices
+
+
+def augment(
+    sample: PoseSample,
+    input_hw: tuple[int, int],
+    rng: np.random.Generator,
+    config: Augment,
+    skeleton: Skeleton,
+) -> Crop:
+    """A random variation of the sample's crop; the same `rng` state gives the same crop."""
+    turned = rng.random() < 0.6
+    angle = float(rng.uniform(-1, 1)) * config.rotation_deg
+    shift = rng.uniform(-config.shift, config.shift, size=2)
+    crop = crop_sample(
+        sample,
+        input_hw,
+        scale=float(rng.uniform(*config.scale)),
+        rotation_deg=angle if turned else 0.0,
+        shift_xy=(float(shift[0]), float(shift[1])),
+        flip=config.flip and bool(rng.random() < 0.5),
+        skeleton=skeleton,
+    )
+    image = crop.image
+    if rng.random() < config.occlusion:
+        image = _occlude(image, rng)
+    if config.photometric > 0:
+        image = _vary_pixels(image, rng, strength=config.photometric)
+    return Crop(image, crop.joints_xy, crop.annotated, crop.matrix)
+
+
+def _occlude(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """One or two rectangles of one colour or of noise, each side 10 to 35 % of the crop's."""
+    out = image.copy()
+    height, width = out.shape[:2]
+    for _ in range(int(rng.integers(1, 3))):
+        h, w = (max(1, int(rng.uniform(0.1, 0.35) * side)) for side in (height, width))
+        top, left = int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1))
+        size = (h, w, 3) if rng.random() < 0.5 else (1, 1, 3)
+        out[top : top + h, left : left + w] = rng.integers(0, 256, size, dtype=np.uint8)
+    return out
+
+
+def _colour_matrix(rng: np.random.Generator, strength: float) -> NDArray[np.float64]:
+    """(3, 4) on RGB: saturation, a slight turn of the hue, contrast around grey, brightness."""
+    saturation, contrast = 1.0 + strength * rng.uniform(-0.4, 0.4, size=2)
+    brightness = strength * rng.uniform(-40.0, 40.0)
+    tint = 1.0 + strength * rng.uniform(-0.08, 0.08, size=3)
+    angle = strength * rng.uniform(-0.25, 0.25)
+    # A turn around the grey axis (Rodrigues), so that greys stay grey.
+    cross = np.array([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3.0)
+    hue = np.eye(3) * np.cos(angle) + cross * np.sin(angle) + (1 - np.cos(angle)) / 3.0
+    saturate = saturation * np.eye(3) + (1 - saturation) * _LUMA
+    linear = contrast * (tint[:, None] * (saturate @ hue))
+    offset = np.full((3, 1), 128.0 * (1 - contrast) + brightness)
+    return np.concatenate([linear, offset], axis=1)
+
+
+def _vary_pixels(
+    image: NDArray[np.uint8], rng: np.random.Generator, *, strength: float
+) -> NDArray[np.uint8]:
+    """Colour on four crops in five, noise on three in ten, blur on one in ten."""
+    if rng.random() < 0.8:
+        image = cv2.transform(image, _colour_matrix(rng, strength))
+    kind = rng.random()
+    if kind < 0.1:
+        blur_px = float(strength * rng.uniform(0.4, 1.4)) * image.shape[0] / 128.0
+        image = cv2.GaussianBlur(image, (0, 0), max(blur_px, 0.1))
+    elif kind < 0.4:
+        noise = rng.standard_normal(image.shape, dtype=np.float32)
+        noise *= np.float32(strength * rng.uniform(2.0, 12.0))
+        noise += image
+        image = np.rint(np.clip(noise, 0.0, 255.0, out=noise), out=noise).astype(np.uint8)
+    return image
