@@ -1,0 +1,270 @@
+"""The form that ships: batch norm folded, deconvolutions as ordinary convolutions.
+
+A ConvTranspose2d(kernel 4, stride 2, padding 1) computes each of its four output phases with a 2x2
+window of the input. All four come out of one 2x2 convolution with padding 1 and 4C output channels;
+interleaving them gives the deconvolution's output with a border of one pixel to crop. Integer
+kernels exist for convolutions everywhere and for deconvolutions hardly anywhere, so this is what
+makes the whole network run in INT8. ReLU and a 1x1 head are pointwise: they are applied before the
+last interleave, which then moves J channels instead of 256. The rewrite is exact.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from edgepose.errors import EdgeposeError
+
+PHASES = 4
+
+
+class Interleave(nn.Module):
+    """Four phases to one image of twice the size, border cropped.
+
+    (N, 4C, H+1, W+1) -> (N, C, 2H, 2W); channel (2i + j)C + c goes to rows 2r + i - 1 and columns
+    2s + j - 1 of channel c. Written with the channels last, where it moves runs of 2C values and
+    costs little; rank 5 at most, and nothing but reshape, transpose and slice, which every runtime
+    keeps in INT8.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, channels, h, w = x.shape
+        x = x.permute(0, 2, 3, 1).reshape(n, h, w, 2, channels // 2)
+        x = x.permute(0, 1, 3, 2, 4).reshape(n, 2 * h, 2 * w, channels // PHASES)
+        return x[:, 1:-1, 1:-1, :].permute(0, 3, 1, 2)
+
+
+class PhasedConv2d(nn.Conv2d):
+    """A convolution over phases: convolution, activation, and the interleave where it belongs.
+
+    (N, Cin, H, W) -> (N, 4C, H', W'), interleaved to (N, C, 2H'-2, 2W'-2) if `interleave`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        padding: int = 0,
+        groups: int = 1,
+        relu: bool = False,
+        interleave: bool = True,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, padding=padding, groups=groups)
+        self.relu: nn.Module = nn.ReLU() if relu else nn.Identity()
+        self.interleave: nn.Module = Interleave() if interleave else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.interleave(self.relu(super().forward(x)))
+
+
+class _Tracer(fx.Tracer):
+    """Traces a network down to its convolutions; phased ones stay whole."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, PhasedConv2d) or super().is_leaf_module(m, module_qualified_name)
+
+
+def to_deploy(module: nn.Module) -> nn.Module:
+    """A copy in eval mode with batch norm folded and every deconvolution as a sub-pixel convolution.
+
+    module: (N, C, H, W) -> (N, J, h, w), of any widths. A network already in this form is copied.
+    Raises EdgeposeError naming the layer for a deconvolution of another geometry, and for a batch
+    norm that does not follow a convolution of its own.
+    """
+    network = copy.deepcopy(module).eval()
+    try:
+        graph = _Tracer().trace(network)
+    except Exception as error:
+        raise EdgeposeError(
+            f"{type(module).__name__} cannot be traced: {error}",
+            fix="let forward() depend on shapes and constants only, not on the values of tensors",
+        ) from error
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            _fold(network, graph, name, layer)
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, nn.ConvTranspose2d):
+            _rewrite(network, graph, name, layer)
+    for parameter in network.parameters():
+        parameter.requires_grad_(True)
+    return network
+
+
+def rebuild(arch: str, num_joints: int, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """The deploy form of `arch` with `tensors` in it; widths are read off the tensors' shapes.
+
+    Raises EdgeposeError for keys or shapes that do not fit.
+    """
+    from edgepose.models import build  # the package imports this module
+
+    with torch.device("meta"):
+        network = to_deploy(build(arch, num_joints=num_joints))
+    expected, given = set(network.state_dict()), set(tensors)
+    if expected != given:
+        raise EdgeposeError(
+            f"the tensors are not {arch} in deploy form: missing {sorted(expected - given)[:3]}, "
+            f"unexpected {sorted(given - expected)[:3]}",
+            fix="give the folder that edgepose wrote, unchanged",
+        )
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+            if (
+                weight.ndim != 4
+                or weight.shape[2:] != layer.kernel_size
+                or bias.shape != weight.shape[:1]
+            ):
+                raise EdgeposeError(
+                    f"{name}: weight {tuple(weight.shape)} and bias {tuple(bias.shape)} do not fit "
+                    f"a {layer.kernel_size[0]}x{layer.kernel_size[1]} convolution",
+                    fix="give the folder that edgepose wrote, unchanged",
+                )
+            layer.in_channels, layer.out_channels = weight.shape[1] * layer.groups, weight.shape[0]
+            layer.weight = nn.Parameter(weight.detach().clone())
+            layer.bias = nn.Parameter(bias.detach().clone())
+    return network.eval()
+
+
+def phased_weight(weight: Tensor) -> Tensor:
+    """(Cin, C, 4, 4) of a deconvolution -> (4C, Cin, 2, 2) of its sub-pixel convolution.
+
+    Phase (i, j), tap (t, u) is the deconvolution's tap (2 + i - 2t, 2 + j - 2u).
+    """
+    phases = [
+        weight[:, :, [2 + i, i]][:, :, :, [2 + j, j]].transpose(0, 1)
+        for i in range(2)
+        for j in range(2)
+    ]
+    return torch.cat(phases).contiguous()
+
+
+def _calls(graph: fx.Graph, name: str) -> list[fx.Node]:
+    return [n for n in graph.nodes if n.op == "call_module" and n.target == name]
+
+
+def _only_call(graph: fx.Graph, name: str) -> fx.Node:
+    calls = _calls(graph, name)
+    if len(calls) != 1:
+        raise EdgeposeError(
+            f"{name} is called {len(calls)} times; it can be rewritten only where it is called once",
+            fix="give each call a module of its own",
+        )
+    return calls[0]
+
+
+def _only_user(node: fx.Node) -> fx.Node | None:
+    """The one node that reads `node`, if it is a module and the only one."""
+    users = list(node.users)
+    return users[0] if len(users) == 1 and users[0].op == "call_module" else None
+
+
+def _replace(network: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(network.get_submodule(parent), child, layer.eval())
+
+
+def _fold(network: nn.Module, graph: fx.Graph, name: str, norm: nn.BatchNorm2d) -> None:
+    """Multiply `norm` into the convolution before it, in float64; an identity takes its place."""
+    source: Any = _only_call(graph, name).args[0]
+    conv = network.get_submodule(source.target) if source.op == "call_module" else None
+    if not isinstance(conv, nn.Conv2d | nn.ConvTranspose2d) or len(source.users) != 1:
+        raise EdgeposeError(
+            f"the batch norm {name} does not follow a convolution of its own",
+            fix="put each batch norm directly after one convolution",
+        )
+    _only_call(graph, source.target)
+    assert norm.running_mean is not None and norm.running_var is not None
+    factor = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.affine:
+        factor = factor * norm.weight.detach().double()
+    shift = -norm.running_mean.double() * factor
+    if norm.affine:
+        shift = shift + norm.bias.detach().double()
+    if conv.bias is not None:
+        shift = shift + conv.bias.detach().double() * factor
+    shape = (1, -1, 1, 1) if isinstance(conv, nn.ConvTranspose2d) else (-1, 1, 1, 1)
+    if isinstance(conv, nn.ConvTranspose2d) and conv.groups != 1:
+        raise EdgeposeError(f"{source.target}: grouped deconvolution", fix="use groups=1")
+    conv.weight = nn.Parameter((conv.weight.detach().double() * factor.reshape(shape)).float())
+    conv.bias = nn.Parameter(shift.float())
+    _replace(network, name, nn.Identity())
+
+
+def _rewrite(network: nn.Module, graph: fx.Graph, name: str, deconv: nn.ConvTranspose2d) -> None:
+    """Replace `deconv`, a ReLU after it, and a 1x1 convolution after that by phased convolutions."""
+    geometry = (deconv.kernel_size, deconv.stride, deconv.padding, deconv.output_padding)
+    if (
+        geometry != ((4, 4), (2, 2), (1, 1), (0, 0))
+        or deconv.dilation != (1, 1)
+        or deconv.groups != 1
+    ):
+        raise EdgeposeError(
+            f"{name}: no exact sub-pixel form for ConvTranspose2d with kernel {deconv.kernel_size}, "
+            f"stride {deconv.stride}, padding {deconv.padding}, output_padding "
+            f"{deconv.output_padding}, dilation {deconv.dilation}, groups {deconv.groups}",
+            fix="use kernel 4, stride 2, padding 1",
+        )
+    node = _skip_identities(network, _only_call(graph, name))
+    relu = _next(network, node, nn.ReLU)
+    if relu is not None:
+        _only_call(graph, str(relu.target))
+        node = _skip_identities(network, relu)
+    head = _next(network, node, nn.Conv2d)
+    layer = None if head is None else network.get_submodule(str(head.target))
+    if not isinstance(layer, nn.Conv2d) or not _pointwise(layer):
+        head, layer = None, None
+
+    with torch.device(deconv.weight.device):
+        conv = PhasedConv2d(
+            deconv.in_channels,
+            PHASES * deconv.out_channels,
+            2,
+            padding=1,
+            relu=relu is not None,
+            interleave=head is None,
+        )
+    conv.weight = nn.Parameter(phased_weight(deconv.weight.detach()))
+    bias = torch.zeros_like(deconv.weight[0, :, 0, 0]) if deconv.bias is None else deconv.bias
+    conv.bias = nn.Parameter(bias.detach().repeat(PHASES))
+    _replace(network, name, conv)
+    if relu is not None:
+        _replace(network, str(relu.target), nn.Identity())
+    if head is not None and layer is not None:
+        _only_call(graph, str(head.target))
+        _replace(network, str(head.target), _phased_head(layer))
+
+
+def _phased_head(layer: nn.Conv2d) -> PhasedConv2d:
+    """The same 1x1 convolution for each of the four phases."""
+    with torch.device(layer.weight.device):
+        head = PhasedConv2d(
+            PHASES * layer.in_channels, PHASES * layer.out_channels, 1, groups=PHASES
+        )
+    bias = torch.zeros_like(layer.weight[:, 0, 0, 0]) if layer.bias is None else layer.bias
+    head.weight = nn.Parameter(layer.weight.detach().repeat(PHASES, 1, 1, 1))
+    head.bias = nn.Parameter(bias.detach().repeat(PHASES))
+    return head
+
+
+def _pointwise(layer: nn.Conv2d) -> bool:
+    plain = type(layer) is nn.Conv2d and layer.kernel_size == (1, 1) and layer.stride == (1, 1)
+    return plain and layer.padding == (0, 0) and layer.groups == 1
+
+
+def _skip_identities(network: nn.Module, node: fx.Node) -> fx.Node:
+    following = _next(network, node, nn.Identity)
+    return node if following is None else _skip_identities(network, following)
+
+
+def _next(network: nn.Module, node: fx.Node, kind: type[nn.Module]) -> fx.Node | None:
+    """The node that alone reads `node`, if it is a module of `kind`."""
+    user = _only_user(node)
+    if user is None or not isinstance(network.get_submodule(str(user.target)), kind):
+        return None
+    return user
