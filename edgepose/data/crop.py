@@ -86,7 +86,7 @@ def crop_sample(
     if flip:
         if skeleton is None:
             raise ValueError("flip needs the skeleton: it knows which joints to swap")
-        image = cv2.flip(image, 1)
+        image = np.ascontiguousarray(image[:, ::-1])
         matrix[0] = -matrix[0]
         matrix[0, 2] += width - 1
         index = list(skeleton.flip_index)
@@ -166,11 +166,11 @@ def _vary_pixels(
 ) -> NDArray[np.uint8]:
     """Colour on four crops in five, noise on three in ten, blur on one in ten."""
     if rng.random() < 0.8:
-        image = cv2.transform(image, _colour_matrix(rng, strength))
+        image = np.asarray(cv2.transform(image, _colour_matrix(rng, strength)), np.uint8)
     kind = rng.random()
     if kind < 0.1:
         blur_px = float(strength * rng.uniform(0.4, 1.4)) * image.shape[0] / 128.0
-        image = cv2.GaussianBlur(image, (0, 0), max(blur_px, 0.1))
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), max(blur_px, 0.1)), np.uint8)
     elif kind < 0.4:
         noise = rng.standard_normal(image.shape, dtype=np.float32)
         noise *= np.float32(strength * rng.uniform(2.0, 12.0))
