@@ -1,0 +1,217 @@
+"""From a PoseModel to its quantized graphs and back.
+
+    prepared = prepare_qat(model)        # train it: parameters are the folded weights and biases
+    freeze_observers(prepared)           # from here on the scales stand
+    model = finish(model, prepared, source="qat")
+    graph = int8_graph(model)            # quantize/dequantize ops, int8 weights
+
+Every graph is rebuilt from the PoseModel; only `finish` carries anything back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from edgepose.errors import EdgeposeError
+from edgepose.models.deploy import to_deploy
+from edgepose.models.plan import QuantPlan
+from edgepose.models.pose_model import PoseModel
+from edgepose.quant.grid import snap
+from edgepose.quant.observers import (
+    ActivationGrid,
+    HistogramGrid,
+    MaxGrid,
+    MovingMaxGrid,
+    WeightGridPerChannel,
+)
+from edgepose.quant.pt2e import convert_pt2e, prepare_pt2e
+from edgepose.quant.quantizer import KEY, PoseQuantizer, moved_inputs
+
+OBSERVERS: dict[str, type[ActivationGrid]] = {"histogram": HistogramGrid, "minmax": MaxGrid}
+MAX_BATCH = 4096
+
+
+def deploy_form(model: PoseModel) -> PoseModel:
+    """`model` with batch norm folded and deconvolutions rewritten; itself if it already is so."""
+    if model.spec.form == "deploy":
+        return model
+    return model.with_module(to_deploy(model.module()), form="deploy", quant=None)
+
+
+def export(module: nn.Module, *, input_hw: tuple[int, int], batch: int | None = None) -> fx.GraphModule:
+    """The ATen graph of `module` for (N, 3, *input_hw) float32; any N, or `batch` alone if given.
+
+    Raises EdgeposeError with the tracer's own message for a module that cannot be exported.
+    """
+    example = torch.zeros(2 if batch is None else batch, 3, *input_hw)
+    dynamic = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)} if batch is None else None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.export.export(module.eval(), (example,), dynamic_shapes=(dynamic,))
+    except Exception as error:
+        raise EdgeposeError(
+            f"torch.export cannot trace the network: {error}",
+            fix="let forward() depend on shapes and constants only, not on the values of tensors",
+        ) from error
+    graph_module: fx.GraphModule = program.module(check_guards=False)  # type: ignore[assignment]
+    return graph_module
+
+
+def prepare_calibration(model: PoseModel, *, observer: str = "histogram") -> fx.GraphModule:
+    """The deploy form with observers: run images through it under no_grad, then `finish`.
+
+    (N, 3, H, W) float32 normalised -> (N, J, H/4, W/4) float32, unquantized.
+    """
+    if observer not in OBSERVERS:
+        raise EdgeposeError(
+            f"unknown observer {observer!r}", fix=f"use one of {', '.join(OBSERVERS)}"
+        )
+    return _prepare(model, OBSERVERS[observer])
+
+
+def prepare_qat(model: PoseModel) -> fx.GraphModule:
+    """The deploy form with fake quantizers, trainable; input and output as `prepare_calibration`.
+
+    Activation ranges start from the model's plan where it has one (calibrate first, for a good
+    start) and follow a moving average until `freeze_observers`. The state dict restores all of it.
+    """
+    prepared = _prepare(model, MovingMaxGrid)
+    plan = model.spec.quant
+    for key, grid in activation_grids(prepared).items():
+        if plan is not None and key in plan.activation_scales:
+            scale = plan.activation_scales[key]
+            grid.scale.fill_(scale)
+            grid.seen.fill_(scale * grid.quant_max)
+    return prepared
+
+
+def freeze_observers(prepared: nn.Module) -> None:
+    """Let activation scales stand from here on (kept in the state dict)."""
+    for grid in activation_grids(prepared).values():
+        grid.settle()
+        grid.disable_observer()
+
+
+def activation_grids(prepared: nn.Module) -> dict[str, ActivationGrid]:
+    """Tensor key -> its fake quantizer, in graph order."""
+    return {m.key: m for m in prepared.modules() if isinstance(m, ActivationGrid)}
+
+
+def finish(model: PoseModel, prepared: nn.Module, *, source: str) -> PoseModel:
+    """The PoseModel that `prepared` stands for: on-grid weights, biases, and a static plan.
+
+    model:  what `prepared` was made from; source: "qat" or "calibration"
+    Raises EdgeposeError for a tensor that was never observed, or nothing but zeros.
+    """
+    freeze_observers(prepared)
+    float_layers = _float_layers(model)
+    tensors = {}
+    for key, value in prepared.state_dict().items():
+        if key.endswith((".weight", ".bias")):
+            tensor = value.detach().cpu().float().contiguous().clone()
+            layer, _, kind = key.rpartition(".")
+            on_grid = kind == "weight" and layer not in float_layers
+            tensors[key] = snap(tensor) if on_grid else tensor
+    if not all(torch.isfinite(t).all() for t in tensors.values()):
+        bad = [k for k, t in tensors.items() if not torch.isfinite(t).all()]
+        raise EdgeposeError(f"{bad[0]} is not finite", fix="lower the learning rate")
+    scales = {key: float(grid.scale) for key, grid in activation_grids(prepared).items()}
+    plan = QuantPlan(
+        mode="static",
+        source=source,
+        activation_scales=scales,
+        precision={} if model.spec.quant is None else dict(model.spec.quant.precision),
+    )
+    return PoseModel(dataclasses.replace(model.spec, form="deploy", quant=plan), tensors)
+
+
+def int8_graph(model: PoseModel, *, batch: int | None = None) -> fx.GraphModule:
+    """The converted graph: quantized_decomposed ops, int8 weights; input `x`, any batch size.
+
+    (N, 3, H, W) float32 normalised -> (N, J, H/4, W/4) float32. Weight scales are read off the
+    on-grid weights, activation scales off the plan. `batch` fixes N.
+    """
+    plan = model.spec.quant
+    if plan is None or plan.mode != "static":
+        raise EdgeposeError(
+            "the model has no static quantization plan",
+            fix="run the quantize or qat stage first",
+        )
+    annotated = _annotated(model, MaxGrid, batch=batch)
+    for node, grid in _observed(annotated):
+        if isinstance(grid, WeightGridPerChannel):
+            grid.observe(annotated.get_parameter(str(node.args[0].target)))  # type: ignore[union-attr]
+        elif grid.key in plan.activation_scales:
+            grid.fix(plan.activation_scales[grid.key])
+        else:
+            raise EdgeposeError(
+                f"the quantization plan has no scale for {grid.key}",
+                fix="quantize the model again",
+            )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return convert_pt2e(annotated)
+
+
+def _float_layers(model: PoseModel) -> frozenset[str]:
+    precision: Mapping[str, str] = {} if model.spec.quant is None else model.spec.quant.precision
+    return frozenset(name for name, kind in precision.items() if kind == "float")
+
+
+def _annotated(
+    model: PoseModel, activation: type[ActivationGrid], *, batch: int | None = None
+) -> fx.GraphModule:
+    """The exported deploy form with a grid on every INT8 edge, as `convert_pt2e` wants it."""
+    module = deploy_form(model).module()
+    exported = export(module, input_hw=model.spec.input_hw, batch=batch)
+    quantizer = PoseQuantizer(
+        activation=activation, weight=WeightGridPerChannel, float_layers=_float_layers(model)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        prepared: fx.GraphModule = prepare_pt2e(exported, quantizer)
+    for node, grid in _observed(prepared):
+        if isinstance(grid, ActivationGrid):
+            grid.key = node.args[0].meta[KEY]  # type: ignore[union-attr]
+    return prepared
+
+
+def _observed(prepared: fx.GraphModule) -> Iterator[tuple[fx.Node, Any]]:
+    """(node, grid) for every grid in the graph; a shared grid comes once per node."""
+    for node in prepared.graph.nodes:
+        if node.op == "call_module":
+            module = prepared.get_submodule(str(node.target))
+            if isinstance(module, ActivationGrid | WeightGridPerChannel):
+                yield node, module
+
+
+def _prepare(model: PoseModel, activation: type[ActivationGrid]) -> fx.GraphModule:
+    """The graph that is run: grids only where a value is new, under names that say which.
+
+    Behind an operator that only moves values everything is on the grid already.
+    """
+    annotated = _annotated(model, activation)
+    graph = annotated.graph
+    grids: dict[str, nn.Module] = {}
+    for node, grid in list(_observed(annotated)):
+        source: Any = node.args[0]
+        if moved_inputs(source):
+            node.replace_all_uses_with(source)
+            graph.erase_node(node)
+            continue
+        name = source.target if isinstance(grid, WeightGridPerChannel) else grid.key
+        node.target = "grid_" + str(name).replace(".", "_").replace(":", "_")
+        grids[node.target] = grid
+    parameters: dict[str, Tensor] = dict(annotated.named_parameters())
+    used = {str(n.target) for n in graph.nodes if n.op == "get_attr"}
+    root = {k: v for k, v in parameters.items() if k in used} | grids
+    prepared = fx.GraphModule(root, graph)  # type: ignore[arg-type]
+    prepared.graph.lint()
+    return prepared

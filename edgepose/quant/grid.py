@@ -1,0 +1,57 @@
+"""The one integer grid: real = scale x integer, zero-point 0, 8 bit.
+
+Activations use -128..127 with one scale per tensor: this is the range that QuantizeLinear, TensorRT
+and Core ML saturate to, so a clipped value means the same everywhere. Weights use -127..127 with one
+scale per output channel: a symmetric range has no lone extreme code.
+
+Scales keep 11 significant bits. Then integer x scale is exact in float32, so weights on the grid
+give back their own scales and integers (`weight_scales(snap(w)) == weight_scales(w)`), and a scale
+survives float16 unchanged. Scales are rounded up, so nothing is clipped by the rounding.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+ACTIVATION_RANGE = (-128, 127)
+WEIGHT_RANGE = (-127, 127)
+SCALE_BITS = 11
+# A channel's scale is at least this share of the layer's largest: a dead channel gets a scale that
+# keeps bias / scale within 32 bits, and what it loses is far below a step of the output.
+CHANNEL_FLOOR = 2.0**-12
+SMALLEST_SCALE = 2.0**-20
+
+
+def round_scale(scale: Tensor) -> Tensor:
+    """Positive float32 scales rounded up to SCALE_BITS significant bits, at least SMALLEST_SCALE."""
+    mantissa, exponent = torch.frexp(scale.to(torch.float64).clamp_min(SMALLEST_SCALE))
+    mantissa = torch.ceil(mantissa * 2.0**SCALE_BITS) / 2.0**SCALE_BITS
+    return torch.ldexp(mantissa, exponent).to(torch.float32)
+
+
+def weight_scales(weight: Tensor) -> Tensor:
+    """(Cout, ...) float32 -> (Cout,) float32: max |w| / 127 per output channel, floored and rounded."""
+    largest = weight.detach().flatten(1).abs().amax(dim=1).to(torch.float64)
+    scales = round_scale(largest / WEIGHT_RANGE[1])
+    return torch.maximum(scales, round_scale(scales.max() * CHANNEL_FLOOR))
+
+
+def weight_codes(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """(Cout, ...) float32 -> (int8 codes of the same shape, (Cout,) float32 scales)."""
+    scales = weight_scales(weight)
+    shape = (-1, *([1] * (weight.ndim - 1)))
+    codes = torch.round(weight.detach() / scales.reshape(shape)).clamp(*WEIGHT_RANGE)
+    return codes.to(torch.int8), scales
+
+
+def snap(weight: Tensor) -> Tensor:
+    """`weight` moved to its grid, float32; a weight on the grid stays as it is, bit for bit."""
+    codes, scales = weight_codes(weight)
+    return codes.to(torch.float32) * scales.reshape(-1, *([1] * (weight.ndim - 1)))
+
+
+def activation_scale(max_abs: float | Tensor) -> Tensor:
+    """The scale, (1,) float32, whose largest code stands for at least `max_abs`."""
+    bound = torch.as_tensor(max_abs, dtype=torch.float64).reshape(1)
+    return round_scale(bound / ACTIVATION_RANGE[1])

@@ -1,0 +1,203 @@
+"""What sits on the edges of a prepared graph: fake quantizers that learn their ranges.
+
+All of them follow torchao's `FakeQuantizeBase`, so `prepare_pt2e` inserts them and `convert_pt2e`
+turns them into quantize/dequantize pairs. All state is in buffers: a prepared network's state dict
+restores it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+from edgepose.errors import EdgeposeError
+from edgepose.quant.grid import (
+    ACTIVATION_RANGE,
+    WEIGHT_RANGE,
+    activation_scale,
+    weight_scales,
+)
+from edgepose.quant.pt2e import FakeQuantizeBase
+
+EMA_MOMENTUM = 0.05
+HISTOGRAM_BINS = 2048
+_CANDIDATES = 256
+
+
+class WeightGridPerChannel(FakeQuantizeBase):
+    """Weights to their grid, per output channel; the gradient passes straight through.
+
+    The scale follows the weight (max |w| / 127), so nothing is ever clipped.
+    torchao passes `ch_axis` only to classes with "PerChannel" in their name.
+    """
+
+    def __init__(self, dtype: torch.dtype = torch.int8, ch_axis: int = 0, **_: Any) -> None:
+        super().__init__()
+        self.dtype, self.ch_axis = dtype, ch_axis
+        self.qscheme = torch.per_channel_symmetric
+        self.quant_min, self.quant_max = WEIGHT_RANGE
+        self.is_dynamic = False
+        self._scale: Tensor | None = None
+
+    def observe(self, weight: Tensor) -> None:
+        self._scale = weight_scales(weight)
+
+    def calculate_qparams(self, **_: Any) -> tuple[Tensor, Tensor]:
+        assert self._scale is not None, "observe() a weight first"
+        return self._scale, torch.zeros_like(self._scale, dtype=torch.int64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _StraightThrough.apply(x)  # type: ignore[no-any-return]
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Forward: onto the grid; backward: identity, for nothing is clipped."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, weight: Tensor) -> Tensor:
+        scales = weight_scales(weight)
+        zeros = torch.zeros_like(scales, dtype=torch.int32)
+        return torch.fake_quantize_per_channel_affine(weight, scales, zeros, 0, *WEIGHT_RANGE)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:  # type: ignore[override]
+        return grad
+
+
+class ActivationGrid(FakeQuantizeBase):
+    """One tensor's grid: observes |x|, and rounds to the grid where that is switched on.
+
+    key: the tensor's name in the plan, set after insertion, for messages
+    Subclasses say how a range is learnt: `observe(x)` and `bound() -> max |x| to represent`.
+    """
+
+    scale: Tensor
+    zero_point: Tensor
+    seen: Tensor
+
+    def __init__(self, dtype: torch.dtype = torch.int8, **_: Any) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.qscheme = torch.per_tensor_symmetric
+        self.quant_min, self.quant_max = ACTIVATION_RANGE
+        self.is_dynamic = False
+        self.key = ""
+        self.register_buffer("scale", torch.ones(1))
+        self.register_buffer("zero_point", torch.zeros(1, dtype=torch.int32))
+        self.register_buffer("seen", torch.zeros(1))
+
+    def fix(self, scale: float) -> None:
+        """Use `scale` from here on and observe no more."""
+        self.scale.fill_(scale)
+        self.seen.fill_(scale * self.quant_max)
+        self.disable_observer()
+
+    def largest(self, x: Tensor) -> Tensor:
+        low, high = torch.aminmax(x.detach())
+        largest = torch.maximum(-low, high)
+        if not torch.isfinite(largest):
+            raise EdgeposeError(
+                f"the activations of {self.key or 'a layer'} are not finite",
+                fix="check the checkpoint and the input's normalisation; "
+                "lower the learning rate if this happened while training",
+            )
+        return largest
+
+    def observe(self, x: Tensor) -> None:
+        raise NotImplementedError
+
+    def bound(self) -> Tensor:
+        return self.seen
+
+    def calculate_qparams(self, **_: Any) -> tuple[Tensor, Tensor]:
+        return self.scale, self.zero_point
+
+    def settle(self) -> None:
+        """Set the scale from what was observed. EdgeposeError where that is nothing but zeros."""
+        if not self.observer_enabled.item():
+            return
+        bound = self.bound()
+        if not bound.item() > 0:
+            raise EdgeposeError(
+                f"the activations of {self.key or 'a layer'} were all zero on every image",
+                fix="check the checkpoint (a dead layer), or calibrate on images like those in use",
+            )
+        self.scale.copy_(activation_scale(bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.observer_enabled.item():
+            self.observe(x)
+        if not self.fake_quant_enabled.item():
+            return x
+        return torch.fake_quantize_per_tensor_affine(
+            x, self.scale, self.zero_point, self.quant_min, self.quant_max
+        )
+
+
+class MovingMaxGrid(ActivationGrid):
+    """Moving average of each batch's max |x|: for training."""
+
+    def observe(self, x: Tensor) -> None:
+        largest = self.largest(x)
+        if self.seen.item() > 0:
+            self.seen.lerp_(largest, EMA_MOMENTUM)
+        else:
+            self.seen.fill_(largest)
+        self.scale.copy_(activation_scale(self.seen))
+
+
+class MaxGrid(ActivationGrid):
+    """The largest |x| of all batches: calibration without clipping."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.disable_fake_quant()
+
+    def observe(self, x: Tensor) -> None:
+        self.seen.copy_(torch.maximum(self.seen, self.largest(x)))
+
+
+class HistogramGrid(MaxGrid):
+    """The clipping bound with the least squared rounding and clipping error over all batches.
+
+    A histogram of |x| over [0, top); zeros (half of what a ReLU gives) cost nothing and are left
+    out. `top` doubles when it is exceeded, so the result does not depend on how batches were cut
+    except through the first `top`.
+    """
+
+    counts: Tensor
+    top: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.register_buffer("counts", torch.zeros(HISTOGRAM_BINS, dtype=torch.float64))
+        self.register_buffer("top", torch.zeros(1))
+
+    def observe(self, x: Tensor) -> None:
+        largest = self.largest(x)
+        self.seen.copy_(torch.maximum(self.seen, largest))
+        if not largest > 0:
+            return
+        if not self.top.item() > 0:
+            self.top.copy_(torch.exp2(torch.ceil(torch.log2(largest))))
+        while largest > self.top:
+            pairs = self.counts.reshape(-1, 2).sum(1)
+            self.counts.copy_(torch.cat([pairs, torch.zeros_like(pairs)]))
+            self.top.mul_(2)
+        size = x.detach().abs().flatten()
+        size = size[size > 0]
+        self.counts.add_(torch.histc(size, HISTOGRAM_BINS, 0, self.top.item()).double())
+
+    def bound(self) -> Tensor:
+        if not self.seen.item() > 0:
+            return self.seen
+        width = self.top.double() / HISTOGRAM_BINS
+        centres = (torch.arange(HISTOGRAM_BINS, dtype=torch.float64) + 0.5) * width
+        bounds = self.seen.double() * torch.arange(1, _CANDIDATES + 1) / _CANDIDATES
+        steps = bounds[:, None] / self.quant_max
+        codes = torch.round(centres / steps).clamp_max(self.quant_max)
+        errors = ((codes * steps - centres).square() * self.counts).sum(1)
+        return bounds[errors.argmin()].float().reshape(1)
