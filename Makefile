@@ -1,0 +1,36 @@
+# Two commands do everything: `make demo` and `make test`. Both set up what they need.
+VENV   ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+BIN     = $(VENV)/bin
+
+.PHONY: demo test lint smoke install clean
+
+demo: install
+	$(BIN)/edgepose compress --recipe recipes/resnet18_5mb.yaml
+	$(BIN)/edgepose bench --target host
+
+test: install lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+lint: install
+	$(BIN)/ruff check edgepose tests benchmarks
+	$(BIN)/ruff format --check edgepose tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+smoke: install
+	$(BIN)/edgepose compress --recipe recipes/smoke.yaml
+	$(BIN)/edgepose bench --target host --quick
+
+install: $(VENV)/.installed
+
+# torch first and pinned: a range would pull gigabytes of CUDA packages on a machine without torch.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edgepose needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,0 +1,33 @@
+"""What a stage gets from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgepose.data.base import PoseDataset
+from edgepose.models.pose_model import PoseModel
+from edgepose.target import Target
+
+
+@dataclass(frozen=True)
+class Context:
+    """train, val, calibration: data sets; teacher: a better model or None; targets: what is exported
+    for; size_mb: the size budget of the counted files, 10^6 bytes, or None; folder: scratch space of
+    this stage (checkpoints; kept until the stage is finished); report: progress (what, done, total);
+    notes: what a stage wants to have said in the report, JSON values; warn: prints a warning that
+    also lands in the report."""
+
+    train: PoseDataset
+    val: PoseDataset
+    calibration: PoseDataset
+    teacher: PoseModel | None
+    targets: tuple[Target, ...]
+    size_mb: float | None
+    seed: int
+    folder: Path
+    report: Callable[[str, int, int], None]
+    warn: Callable[[str], None]
+    notes: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,157 @@
+"""`prune:` remove the channels with the smallest L1 norm, then fine-tune.
+
+Channels that belong together (both sides of a residual sum, a convolution and its batch norm) leave
+together: torch-pruning's dependency graph finds the groups. Source of the criterion: Li et al. 2017,
+"Pruning Filters for Efficient ConvNets".
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch_pruning as tp
+from pydantic import Field
+from torch import nn
+
+from edgepose.context import Context
+from edgepose.cost import planned_bytes
+from edgepose.errors import EdgeposeError
+from edgepose.models.pose_model import PoseModel
+from edgepose.stages.distill import distillation_loss
+from edgepose.target import Target
+from edgepose.train.loop import FitConfig, fit, loss_curve
+
+SEARCH_STEPS = 12
+LARGEST_RATIO = 0.97
+
+
+class Config(FitConfig):
+    """ratio: share of the channels to remove in every group, null: found for the size budget;
+    round_to: kept channels are a multiple of this; alpha: the teacher's part of the fine-tuning loss."""
+
+    ratio: float | None = Field(default=None, gt=0, lt=1)
+    round_to: int = Field(default=8, ge=1)
+    alpha: float = Field(default=0.5, ge=0, le=1)
+
+
+def prune_channels(
+    network: nn.Module, *, ratio: float, round_to: int, input_hw: tuple[int, int]
+) -> nn.Module:
+    """A copy of `network` with `ratio` of the channels of every group removed, head untouched.
+
+    Kept channels are rounded down to a multiple of `round_to`, and every group keeps at least that
+    many: torch-pruning leaves a group whole that would round to nothing.
+    """
+    pruned = copy.deepcopy(network)
+    limits = {
+        layer: min(ratio, max(0.0, 1 - (round_to + 0.5) / layer.weight.shape[axis]))
+        for layer in pruned.modules()
+        for kind, axis in ((nn.Conv2d, 0), (nn.ConvTranspose2d, 1))
+        if isinstance(layer, kind)
+    }
+    pruner = tp.pruner.BasePruner(
+        pruned,
+        torch.zeros(1, 3, *input_hw),
+        importance=tp.importance.MagnitudeImportance(p=1),
+        pruning_ratio=ratio,
+        pruning_ratio_dict=limits,
+        round_to=round_to,
+        ignored_layers=[pruned.get_submodule("final_layer")],
+    )
+    pruner.step()
+    return pruned
+
+
+def largest_file(network: nn.Module, targets: tuple[Target, ...]) -> int:
+    """Planned bytes of the largest counted file among the targets."""
+    shapes = {key: value.shape for key, value in network.state_dict().items()}
+    return max(
+        planned_bytes(shapes, runtime=target.runtime, precision=target.precision)
+        for target in targets
+    )
+
+
+def ratio_for_size(
+    network: nn.Module,
+    *,
+    size_bytes: int,
+    targets: tuple[Target, ...],
+    round_to: int,
+    input_hw: tuple[int, int],
+) -> float:
+    """The smallest pruning ratio whose planned files all fit into `size_bytes`, by bisection.
+
+    Raises EdgeposeError naming the closest feasible size.
+    """
+    if largest_file(network, targets) <= size_bytes:
+        return 0.0
+
+    def planned(ratio: float) -> int:
+        pruned = prune_channels(network, ratio=ratio, round_to=round_to, input_hw=input_hw)
+        return largest_file(pruned, targets)
+
+    low, high = 0.0, LARGEST_RATIO
+    smallest = planned(high)
+    if smallest > size_bytes:
+        raise EdgeposeError(
+            f"a size budget of {size_bytes / 1e6:g} MB cannot be met: at {high:.0%} of the channels "
+            f"removed the largest file still needs {smallest / 1e6:.2f} MB",
+            fix=f"set budget.size_mb to {smallest / 1e6 + 0.01:.2f} or more, "
+            "or start from a smaller network",
+        )
+    for _ in range(SEARCH_STEPS):
+        middle = (low + high) / 2
+        if planned(middle) <= size_bytes:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
+    """A narrower network of the same architecture, fine-tuned (with the teacher where there is one)."""
+    network = model.module()
+    ratio = config.ratio
+    if ratio is None:
+        if context.size_mb is None:
+            raise EdgeposeError(
+                "prune has neither a ratio nor a size budget",
+                fix="set stages.prune.ratio, or budget.size_mb",
+            )
+        ratio = ratio_for_size(
+            network,
+            size_bytes=round(context.size_mb * 1e6),
+            targets=context.targets,
+            round_to=config.round_to,
+            input_hw=model.spec.input_hw,
+        )
+    before = {key: value.shape for key, value in network.state_dict().items()}
+    if ratio > 0:
+        network = prune_channels(
+            network, ratio=ratio, round_to=config.round_to, input_hw=model.spec.input_hw
+        )
+    kept = {
+        key.removesuffix(".weight"): [value.shape[0], before[key][0]]
+        for key, value in network.state_dict().items()
+        if value.dim() == 4
+    }
+    result = fit(
+        network.train(),
+        spec=model.spec,
+        dataset=context.train,
+        loss=distillation_loss(context.teacher, alpha=config.alpha),
+        config=config,
+        seed=context.seed,
+        folder=context.folder,
+        report=context.report,
+        label="prune: fine-tune",
+    )
+    context.notes.update(
+        ratio=round(ratio, 4),
+        kept_channels=kept,
+        planned_bytes=largest_file(network, context.targets),
+        losses=loss_curve(result.losses),
+        images_seen=result.images_seen,
+    )
+    return model.with_module(network, domain=context.train.domain)
