@@ -1,0 +1,251 @@
+"""A report or a bench record as text for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from typing import IO
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from edgepose.bench.record import BenchRecord
+from edgepose.report import text
+from edgepose.report.record import Measured, Report
+
+_MARK = {True: ("yes", "bold green"), False: ("NO", "bold red"), None: ("-", "dim")}
+
+
+def wants_color(stream: IO[str], environ: Mapping[str, str] | None = None) -> bool:
+    """Whether to colour what goes to `stream`: not with NO_COLOR, not into a pipe or a file."""
+    environment = os.environ if environ is None else environ
+    if environment.get("NO_COLOR") or environment.get("TERM") == "dumb":
+        return False
+    return bool(getattr(stream, "isatty", lambda: False)())
+
+
+def report_text(report: Report, *, width: int = 80, color: bool = False) -> str:
+    """The whole report: verdict, table, losses, subsets, origins, files, warnings, commands."""
+    console = _console(width, color)
+    _verdicts(console, report)
+    console.print(_main_table(report))
+    console.print(Text(text.LEGEND, style="dim"))
+    if report.differences:
+        _heading(console, "Where accuracy was lost")
+        console.print(_difference_table(report))
+    if text.subset_names(report):
+        _heading(console, f"Subsets, {text.metric_label(report.primary_metric)}")
+        console.print(_subset_table(report))
+    _heading(console, "Where each number comes from")
+    _bullets(console, text.origins(report))
+    if report.artifacts:
+        _heading(console, "Files")
+        _files(console, report)
+    notes = [f"{row.name}: {note}" for row in report.rows for note in row.notes]
+    if report.all_warnings or notes:
+        _heading(console, "Warnings")
+        _bullets(console, [*report.all_warnings, *notes], style="yellow")
+    _heading(console, "This run")
+    _pairs(console, text.facts(report))
+    if report.commands:
+        _heading(console, "Again")
+        for command in report.commands:
+            console.print(Padding(Text(command), (0, 0, 0, 2)), soft_wrap=True)
+    return _finish(console)
+
+
+def bench_text(record: BenchRecord, *, width: int = 80, color: bool = False) -> str:
+    """One benchmark: what was measured, where, and under which conditions."""
+    console = _console(width, color)
+    console.print(Text(f"{record.artifact} on {record.target}", style="bold"))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("figure")
+    table.add_column("value", overflow="fold")
+    table.add_column("where from", overflow="fold", style="dim")
+    for name, metric in record.metrics.items():
+        table.add_row(text.metric_label(name), text.score_long(metric), str(record.metrics_origin))
+    if not record.metrics:
+        table.add_row("accuracy", text.DASH, "not measured: no data set was given")
+    size = f"{text.size(record.size_bytes)} ({record.size_bytes:,} bytes)"
+    table.add_row("size", size, f"counted: {record.counted_file}")
+    for label, latency_ms in (
+        ("model only, ms", record.model_ms),
+        ("end to end, ms", record.end_to_end_ms),
+    ):
+        if latency_ms is not None:
+            parts = (latency_ms.p50, latency_ms.p90, latency_ms.p99)
+            figures = " / ".join(text.milliseconds(p) for p in parts)
+            table.add_row(label, f"{figures}  p50/p90/p99", str(record.latency_origin))
+            table.add_row("  FPS", f"{latency_ms.fps:.1f}", f"from p50, batch {latency_ms.batch}")
+    if record.model_ms is None:
+        table.add_row("latency, FPS", text.DASH, "not measured")
+    console.print(table)
+    lines = [f"run by {record.executor}"]
+    if record.latency_note:
+        lines.append(record.latency_note)
+    if record.model_ms is not None:
+        lines.append(f"model only: {text.latency_long(record.model_ms)}")
+    if record.end_to_end_ms is not None:
+        frame = (
+            f" from a {record.frame_hw[1]}x{record.frame_hw[0]} frame" if record.frame_hw else ""
+        )
+        lines.append(
+            f"end to end{frame} and a box: {text.latency_long(record.end_to_end_ms)}; "
+            f"crop by {record.resampler}, then normalise, infer, decode"
+        )
+    if record.persons is not None:
+        lines.append(f"accuracy over {record.persons:,} persons ({record.domain})")
+    c = record.conditions
+    lines.append(f"host: {c.name}, {c.os}, {c.isa_short}")
+    if c.load_average is not None:
+        load = f"load average {c.load_average[0]:.2f} before"
+        if record.other_load_cores is not None:
+            load += f", other processes used {record.other_load_cores:.2f} cores meanwhile"
+        lines.append(load)
+    if record.quick and record.model_ms is not None:
+        lines.append("quick: fewer calls than a figure to publish needs")
+    _bullets(console, lines)
+    _bullets(console, list(record.notes), style="yellow")
+    return _finish(console)
+
+
+def _console(width: int, color: bool) -> Console:
+    return Console(
+        file=io.StringIO(),
+        width=width,
+        force_terminal=color,
+        color_system="standard" if color else None,
+        no_color=not color,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+
+
+def _finish(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
+
+
+def _verdicts(console: Console, report: Report) -> None:
+    for met, sentence in text.verdicts(report):
+        word, style = _MARK[met]
+        line = Table.grid(padding=(0, 2))
+        line.add_column(width=3)
+        line.add_column(overflow="fold")
+        line.add_row(Text(word, style=style), Text(sentence))
+        console.print(line)
+
+
+def _main_table(report: Report) -> Table:
+    primary, secondary = report.primary_metric, report.secondary_metric
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
+    table.add_column("model", overflow="fold")
+    table.add_column(text.metric_label(primary), justify="right", no_wrap=True)
+    table.add_column(_short(secondary, primary), justify="right", no_wrap=True)
+    table.add_column("params", justify="right", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("p50 ms", justify="right", no_wrap=True)
+    table.add_column("run by", no_wrap=True)
+    for row in report.stages:
+        table.add_row(*_cells(row, primary, secondary))
+    table.add_section()
+    for row in report.artifacts:
+        table.add_row(*_cells(row, primary, secondary))
+    return table
+
+
+def _short(metric: str, other: str) -> str:
+    """ "@0.1" where the column beside it already names the measure."""
+    base, at, threshold = metric.partition("@")
+    same = base == other.partition("@")[0]
+    return at + threshold if same and at else text.metric_label(metric)
+
+
+def _cells(row: Measured, primary: str, secondary: str) -> list[str]:
+    return [
+        row.name,
+        text.score(row.metrics.get(primary)),
+        text.score(row.metrics.get(secondary), interval=False),
+        text.count(row.params),
+        text.size(row.size_bytes),
+        text.latency(row.latency_ms, row.latency_origin),
+        text.executor_short(row.executor),
+    ]
+
+
+def _difference_table(report: Report) -> Table:
+    primary, secondary = report.primary_metric, report.secondary_metric
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("step", overflow="fold")
+    for metric in (primary, secondary):
+        label = text.metric_label(metric) if metric == primary else _short(metric, primary)
+        table.add_column(label, justify="right", no_wrap=True)
+    table.add_column("")
+    for pair in text.step_pairs(report):
+        main = text.find_difference(report, pair, primary)
+        noise = text.is_noise(main) if main is not None else None
+        table.add_row(
+            " → ".join(pair),
+            text.difference(main),
+            text.difference(text.find_difference(report, pair, secondary)),
+            "within noise" if noise else "",
+        )
+    return table
+
+
+def _subset_table(report: Report) -> Table:
+    names = text.subset_names(report)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("model", overflow="fold")
+    for name in ("all", *names):
+        table.add_column(name, justify="right", overflow="fold")
+    for row in report.rows:
+        if row.metrics or row.subsets:
+            scores = [row.metrics, *(row.subsets.get(name, {}) for name in names)]
+            table.add_row(row.name, *(text.score(m.get(report.primary_metric)) for m in scores))
+    return table
+
+
+def _files(console: Console, report: Report) -> None:
+    for artifact in report.artifacts:
+        console.print(Text(artifact.name, style="bold"), Text(f"  {artifact.precision}"), sep="")
+        for file in artifact.files:
+            counted = "" if file.counted else "  (not counted)"
+            line = f"{file.size_bytes:,} bytes  sha256 {file.sha256[:12]}{counted}"
+            console.print(Padding(Text(f"{file.path}\n  {line}"), (0, 0, 0, 2)))
+        extra = []
+        if artifact.joint_shift_px is not None:
+            s = artifact.joint_shift_px
+            extra.append(f"joint shift p50 {s.p50:.3f} px, p99 {s.p99:.3f} px")
+        if artifact.integer_mac_share is not None:
+            extra.append(f"{100 * artifact.integer_mac_share:.1f} % of MACs in integer kernels")
+        if extra:
+            console.print(Padding(Text("; ".join(extra)), (0, 0, 0, 2)))
+
+
+def _heading(console: Console, title: str) -> None:
+    console.print()
+    console.print(Text(title, style="bold"))
+
+
+def _bullets(console: Console, lines: list[str], style: str = "") -> None:
+    for line in lines:
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(width=1)
+        grid.add_column(overflow="fold")
+        grid.add_row("•", Text(line, style=style))
+        console.print(grid)
+
+
+def _pairs(console: Console, pairs: list[tuple[str, str]]) -> None:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column(overflow="fold")
+    for word, sentence in pairs:
+        grid.add_row(word, Text(sentence))
+    console.print(grid)
