@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from edgepose.data.base import PoseSample
+from edgepose.data.base import PoseDataset, PoseSample
 from edgepose.device.geometry import apply_affine, crop_matrix, region_wh, resampler
 from edgepose.skeleton import Skeleton
 
@@ -104,6 +104,15 @@ def crop_batch(
         crop = crop_sample(sample, input_hw)
         crops[i], matrices[i] = crop.image, crop.matrix
     return crops, matrices
+
+
+def crop_batches(
+    dataset: PoseDataset, input_hw: tuple[int, int], *, batch: int = 16
+) -> Iterator[NDArray[np.uint8]]:
+    """Plain crops of a whole data set, (up to `batch`, H, W, 3) uint8 at a time."""
+    for start in range(0, len(dataset), batch):
+        stop = min(start + batch, len(dataset))
+        yield crop_batch([dataset[i] for i in range(start, stop)], input_hw)[0]
 
 
 def augment(

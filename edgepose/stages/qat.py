@@ -1,0 +1,55 @@
+"""`qat:` train through the INT8 grid.
+
+Batch norm is folded and deconvolutions are rewritten first; activation ranges start from a calibration
+and follow the training until `freeze_at`, then they stand.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from edgepose.context import Context
+from edgepose.data.crop import crop_batches
+from edgepose.models.pose_model import PoseModel
+from edgepose.quant.calibrate import calibrate
+from edgepose.quant.graph import finish, freeze_observers, prepare_qat
+from edgepose.stages.distill import distillation_loss
+from edgepose.train.loop import FitConfig, Precision, fit, loss_curve
+
+
+class Config(FitConfig):
+    """freeze_at: share of the steps after which activation ranges stand; alpha: the teacher's part of
+    the loss; observer: how the starting ranges are calibrated."""
+
+    lr: float = Field(default=1e-4, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    mixed_precision: Precision = "no"
+    freeze_at: float = Field(default=0.7, ge=0, le=1)
+    alpha: float = Field(default=0.5, ge=0, le=1)
+    observer: str = Field(default="histogram", pattern="^(histogram|minmax)$")
+
+
+def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
+    """The deploy form, on the INT8 grid, with the activation scales that it was trained with."""
+    crops = crop_batches(context.calibration, model.spec.input_hw)
+    prepared = prepare_qat(calibrate(model, crops, observer=config.observer))
+    freeze_step = round(config.freeze_at * config.steps)
+
+    def before_step(step: int) -> None:
+        if step == freeze_step:
+            freeze_observers(prepared)
+
+    result = fit(
+        prepared,
+        spec=model.spec,
+        dataset=context.train,
+        loss=distillation_loss(context.teacher, alpha=config.alpha),
+        config=config,
+        seed=context.seed,
+        folder=context.folder,
+        report=context.report,
+        label="qat",
+        before_step=before_step,
+    )
+    context.notes.update(losses=loss_curve(result.losses), images_seen=result.images_seen)
+    return finish(model, prepared, source="qat")
