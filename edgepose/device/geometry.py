@@ -7,6 +7,7 @@ it: Python 3.8, numpy, and OpenCV only where it happens to be there.
 
 from __future__ import annotations
 
+import importlib
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -155,10 +156,9 @@ def resampler() -> tuple[Resampler, str]:
     The function takes (image (H, W, 3) uint8, matrix (2, 3), out_hw) and gives (out_h, out_w, 3).
     """
     try:
-        import cv2
+        opencv: Any = importlib.import_module("cv2")  # a guest, never a dependency
     except ImportError:
         return warp_affine_numpy, "numpy " + np.__version__
-    opencv: Any = cv2
 
     def warp_affine_opencv(
         image: NDArray[np.uint8], matrix: ArrayLike, out_hw: Sequence[int]

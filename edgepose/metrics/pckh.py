@@ -94,7 +94,7 @@ def pckh(
         if array.shape != shape:
             raise EdgeposeError(
                 f"{name} has shape {array.shape} where annotated has {known.shape}",
-                fix="give (N, J, 2) positions, (N,) head sizes, (N, J) annotated of the same people",
+                fix="give xy (N, J, 2), head_px (N,) and annotated (N, J) of the same people",
             )
     usable = known & (np.isfinite(head) & (head > 0))[:, None]
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -65,7 +65,8 @@ def test_round_trip_is_as_good_as_this_coding_can_be():
     heatmaps, weights = encode_batch(
         joints, np.ones((200, 16), bool), heatmap_hw=(64, 64), stride=4, sigma=2.0
     )
-    assert (weights == 1).all() and (heatmaps.max(axis=(2, 3)) == 1).all()
+    assert (weights == 1).all()
+    assert (heatmaps.max(axis=(2, 3)) == 1).all()
     xy, score = decode_heatmaps(heatmaps)
     error = np.linalg.norm(4 * xy - joints, axis=-1)
     assert error.mean() <= 1.6
@@ -77,7 +78,8 @@ def test_joints_without_annotation_may_have_no_coordinates():
     joints = np.array([[np.nan, np.nan], [8.0, 8.0]])
     how = {"heatmap_hw": (16, 16), "stride": 4, "sigma": 1.0}
     heatmaps, weights = encode_heatmaps(joints, np.array([False, True]), **how)
-    assert not heatmaps[0].any() and weights.tolist() == [0, 1]
+    assert not heatmaps[0].any()
+    assert weights.tolist() == [0, 1]
     with pytest.raises(EdgeposeError, match="1 annotated joints"):
         encode_heatmaps(joints, np.array([True, True]), **how)
     with pytest.raises(ValueError, match="annotated"):

@@ -101,14 +101,16 @@ def test_scale_and_shift_change_the_region():
 def test_crop_batch_stacks_plain_crops():
     samples = [dotted_sample(s) for s in range(3)]
     crops, matrices = crop_batch(samples, (96, 128))
-    assert crops.shape == (3, 96, 128, 3) and crops.dtype == np.uint8
+    assert crops.shape == (3, 96, 128, 3)
+    assert crops.dtype == np.uint8
     assert matrices.shape == (3, 2, 3)
     for i, sample in enumerate(samples):
         one = crop_sample(sample, (96, 128))
         np.testing.assert_array_equal(crops[i], one.image)
         np.testing.assert_array_equal(matrices[i], one.matrix)
     empty, none = crop_batch([], (64, 64))
-    assert empty.shape == (0, 64, 64, 3) and none.shape == (0, 2, 3)
+    assert empty.shape == (0, 64, 64, 3)
+    assert none.shape == (0, 2, 3)
 
 
 def test_the_same_seed_gives_the_same_crop_and_the_sample_stays_as_it_was():
@@ -121,7 +123,8 @@ def test_the_same_seed_gives_the_same_crop_and_the_sample_stays_as_it_was():
         )
         np.testing.assert_array_equal(a.image, b.image)
         np.testing.assert_array_equal(a.joints_xy, b.joints_xy)
-        assert a.image.dtype == np.uint8 and a.image.shape == (64, 64, 3)
+        assert a.image.dtype == np.uint8
+        assert a.image.shape == (64, 64, 3)
     for old, new in zip(before, (sample.image, sample.joints_xy, sample.annotated), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -150,8 +153,10 @@ def test_variations_stay_in_their_ranges_and_use_them():
         angles.append(np.degrees(np.arctan2(m[1, 0], m[1, 1])))
         middle = np.linalg.solve(m[:, :2], [63.5 + sign * 0.5, 64] - m[:, 2])
         shifts.append((middle - sample.center_xy) / (150 * scales[-1]))
-    assert 0.7 <= min(scales) < 0.75 and 1.35 < max(scales) <= 1.4
-    assert 30 < max(angles) <= 40 and -40 <= min(angles) < -30
+    assert 0.7 <= min(scales) < 0.75
+    assert 1.35 < max(scales) <= 1.4
+    assert 30 < max(angles) <= 40
+    assert -40 <= min(angles) < -30
     assert 0.07 < np.abs(shifts).max() <= 0.1 + 1e-9
     assert 110 < mirrored < 190
     assert 0.3 < np.mean(np.abs(angles) < 1e-9) < 0.5
@@ -168,7 +173,8 @@ def test_occlusion_covers_some_pixels_and_keeps_every_joint_annotated():
         )
         covered.append((crop.image != plain.image).any(axis=2).mean())
         np.testing.assert_array_equal(crop.annotated, plain.annotated)
-    assert min(covered) > 0.005 and max(covered) < 0.25
+    assert min(covered) > 0.005
+    assert max(covered) < 0.25
 
 
 def test_colour_changes_keep_grey_grey_on_average_and_never_wrap_around():

@@ -53,7 +53,9 @@ def test_equals_the_literal_rule(heatmaps):
 def test_joints_stay_on_the_heatmap(heatmaps):
     xy, _ = decode.decode_heatmaps(heatmaps)
     h, w = heatmaps.shape[2:]
-    assert (xy >= 0).all() and (xy[..., 0] <= w - 1).all() and (xy[..., 1] <= h - 1).all()
+    assert (xy >= 0).all()
+    assert (xy[..., 0] <= w - 1).all()
+    assert (xy[..., 1] <= h - 1).all()
 
 
 @given(few, st.sampled_from([0.125, 0.5, 2.0, 64.0]))
@@ -96,7 +98,8 @@ def test_half_precision_decodes_like_its_float32_values():
 def test_heatmap_to_image_inverts_crop_and_stride(center, size, angle, x, y):
     matrix = geometry.crop_matrix((center, 40), (size, size), (256, 256), rotation_deg=angle)
     image_xy = decode.heatmap_to_image_xy(np.array([[[x, y]]]), matrix, 4)
-    assert image_xy.shape == (1, 1, 2) and image_xy.dtype == np.float32
+    assert image_xy.shape == (1, 1, 2)
+    assert image_xy.dtype == np.float32
     crop_xy = geometry.apply_affine(matrix, image_xy[0])
     np.testing.assert_allclose(crop_xy, [[4 * x, 4 * y]], atol=2e-2)
     batched = decode.heatmap_to_image_xy(np.array([[[x, y]]] * 2), np.stack([matrix] * 2), 4)

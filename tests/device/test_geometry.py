@@ -127,7 +127,8 @@ def test_normalise_is_the_formula_and_contiguous():
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     out = geometry.normalise(crops, mean, std)
     expected = ((crops / 255.0 - np.array(mean)) / np.array(std)).transpose(0, 3, 1, 2)
-    assert out.dtype == np.float32 and out.flags.c_contiguous
+    assert out.dtype == np.float32
+    assert out.flags.c_contiguous
     np.testing.assert_allclose(out, expected, atol=1e-6)
 
 
@@ -135,7 +136,8 @@ def test_normalise_is_the_formula_and_contiguous():
 def test_square_region_covers_the_box(x, y, w, h):
     center, size = geometry.box_to_crop((x, y, w, h))
     low, high = center - size / 2, center + size / 2
-    assert (low <= (x, y)).all() and (high >= (x + w, y + h)).all()
+    assert (low <= (x, y)).all()
+    assert (high >= (x + w, y + h)).all()
     assert size == pytest.approx(1.25 * max(w, h))
 
 
@@ -168,4 +170,5 @@ def test_region_has_the_aspect_and_the_margin_of_hrnet(w, h, out_wh):
 def test_bad_input_says_what_to_do(call):
     with pytest.raises(DeviceError) as caught:
         call()
-    assert caught.value.problem and caught.value.fix
+    assert caught.value.problem
+    assert caught.value.fix

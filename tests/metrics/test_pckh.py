@@ -31,7 +31,7 @@ def mpii():
 
 @needs_mpii
 @pytest.mark.parametrize(
-    "convention, alpha, expected",
+    ("convention", "alpha", "expected"),
     [
         ("hrnet", 0.5, 87.299),
         ("pytorch-pose", 0.5, 86.757),
@@ -89,8 +89,10 @@ def test_mmpose_unit_test_vector():
     np.testing.assert_allclose(result.per_joint, [100, 50, np.nan, 100, 100])
     assert result.mean == pytest.approx(87.5)
     nobody = pckh(pred, true, head_px=(0, 0), annotated=annotated, convention="mmpose")
-    assert np.isnan(nobody.per_joint).all() and np.isnan(nobody.mean)
-    assert not nobody.valid.any() and not nobody.correct.any()
+    assert np.isnan(nobody.per_joint).all()
+    assert np.isnan(nobody.mean)
+    assert not nobody.valid.any()
+    assert not nobody.correct.any()
 
 
 def literal_pckh(pred, true, head, annotated, *, alpha, counted, inclusive, weighted):
@@ -155,7 +157,8 @@ def test_an_error_equal_to_the_threshold():
 def test_a_prediction_that_is_no_number_is_wrong():
     pred, true = np.full((1, 2, 2), np.nan), np.zeros((1, 2, 2))
     result = pckh(pred, true, head_px=[10.0], annotated=[[True, False]])
-    assert result.mean == 0 and result.valid.tolist() == [[True, False]]
+    assert result.mean == 0
+    assert result.valid.tolist() == [[True, False]]
 
 
 def test_uncounted_joints_are_scored_but_stay_out_of_the_mean():
