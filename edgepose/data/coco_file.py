@@ -18,6 +18,7 @@ from edgepose.errors import EdgeposeError
 from edgepose.skeleton import SKELETONS, Skeleton
 
 _SHOWN = 10  # problems listed before "and N more"
+_FARTHEST = 1e7  # pixels; beyond it, and for nan, a number is no coordinate
 _OVERLAP = 0.1  # part of a person's box that another's box covers: "multi_person"
 
 
@@ -70,7 +71,7 @@ def read_coco(path: Path, images: Path, *, min_joints: int = 1) -> CocoFile:
     seen: set[object] = set()
     boxes: dict[object, list[NDArray[np.float32]]] = {}
     for position, entry in enumerate(content["annotations"]):
-        if not isinstance(entry, dict) or "id" not in entry:
+        if not isinstance(entry, dict) or not _is_id(entry.get("id")):
             problems.append(f"annotations[{position}] has no id")
             continue
         name = f"annotation {entry['id']}"
@@ -81,7 +82,7 @@ def read_coco(path: Path, images: Path, *, min_joints: int = 1) -> CocoFile:
         if entry.get("category_id", category) != category:
             skipped["other category"] += 1
             continue
-        if entry.get("image_id") not in pictures:
+        if not _is_id(entry.get("image_id")) or entry["image_id"] not in pictures:
             problems.append(f"{name} is of image {entry.get('image_id')!r}, which is not listed")
             continue
         parsed = _parse(entry, skeleton, name, problems)
@@ -137,6 +138,10 @@ class _Parsed:
     box_xywh: NDArray[np.float32]
     area_px2: float
     occluded: bool
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, (int, str)) and not isinstance(value, bool)
 
 
 def _order(identity: int | str) -> tuple[int, int, str]:
@@ -202,7 +207,7 @@ def _pictures(
             continue
         identity, name = entry["id"], str(entry["file_name"])
         parts = PurePosixPath(name.replace("\\", "/"))
-        if not isinstance(identity, (int, str)):
+        if not _is_id(identity):
             problems.append(f"images[{position}] has the id {identity!r}, not a number or a text")
         elif identity in pictures:
             problems.append(f"image {identity} appears twice")
@@ -218,10 +223,10 @@ def _pictures(
 
 
 def _numbers(value: object, count: int) -> NDArray[np.float64] | None:
-    """`count` finite numbers as an array, or None."""
+    """`count` numbers that can be pixels as an array, or None."""
     if not isinstance(value, list) or len(value) != count:
         return None
-    if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in value):
+    if not all(isinstance(v, (int, float)) and abs(v) < _FARTHEST for v in value):
         return None
     return np.array(value, dtype=np.float64)
 
@@ -255,7 +260,7 @@ def _parse(
         return None
     annotated = visibility > 0
     area = entry.get("area")
-    known = isinstance(area, (int, float)) and math.isfinite(area) and area > 0
+    known = isinstance(area, (int, float)) and 0 < area < _FARTHEST**2
     return _Parsed(
         joints_xy=np.where(annotated[:, None], triples[:, :2], 0.0).astype(np.float32),
         annotated=annotated,
