@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgepose.device.files import write_atomic
 from edgepose.errors import EdgeposeError
 
-RECORD_VERSION = 1
+RECORD_VERSION: Final = 1
 
 
 class Strict(BaseModel):
@@ -115,11 +116,12 @@ class Conditions(Strict):
 
 
 class BenchRecord(Strict):
-    """One artifact, measured. `record.json` beside `samples.npz` (raw latencies, milliseconds).
+    """One artifact, measured: `record.json`.
 
     model_ms:        inference alone, input tensor in memory
     end_to_end_ms:   from a uint8 frame and a box: crop, normalise, infer, decode, back-project
-    latency_note:    why there is no latency, where there is none
+    *_samples_ms:    every call in the order it was made
+    latency_note:    why there is no latency, or what to know about it
     other_load_cores: cores that other processes used while the clock ran
     """
 
@@ -143,7 +145,8 @@ class BenchRecord(Strict):
     latency_origin: Origin = NOT_MEASURED
     latency_note: str | None = None
     quick: bool = False
-    samples_file: str | None = None
+    model_samples_ms: tuple[float, ...] = ()
+    end_to_end_samples_ms: tuple[float, ...] = ()
     other_load_cores: float | None = None
     conditions: Conditions
     conditions_after: Conditions | None = None
@@ -165,9 +168,11 @@ class BenchRecord(Strict):
 
 
 def to_json_bytes(document: Strict) -> bytes:
-    """Stable, readable JSON with a newline at the end."""
+    """Stable, readable JSON with a newline at the end; a list of numbers stays on one line."""
     text = json.dumps(document.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    return (text + "\n").encode()
+    # A raw line break never stands inside a JSON string, so this touches lists of numbers only.
+    flat = re.sub(r"\[\n([-+\d.eE,\s]+?)\]", lambda m: f"[{' '.join(m[1].split())}]", text)
+    return (flat + "\n").encode()
 
 
 def read_document(

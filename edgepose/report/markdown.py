@@ -31,9 +31,10 @@ def report_markdown(report: Report, *, waterfall: str | None = "waterfall.png") 
     blocks += ["## Where each number comes from", _bullets(text.origins(report))]
     if report.artifacts:
         blocks += ["## Files", _file_table(report), _artifact_table(report)]
-    notes = [f"{row.name}: {note}" for row in report.rows for note in row.notes]
-    if report.all_warnings or notes:
-        blocks += ["## Warnings", _bullets([*report.all_warnings, *notes])]
+    if report.all_warnings:
+        blocks += ["## Warnings", _bullets(report.all_warnings)]
+    if text.row_notes(report):
+        blocks += ["## Notes", _bullets(text.row_notes(report))]
     blocks += ["## This run", _table(("what", "value"), text.facts(report), "ll")]
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     if versions:

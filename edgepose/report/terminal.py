@@ -45,10 +45,13 @@ def report_text(report: Report, *, width: int = 80, color: bool = False) -> str:
     if report.artifacts:
         _heading(console, "Files")
         _files(console, report)
-    notes = [f"{row.name}: {note}" for row in report.rows for note in row.notes]
-    if report.all_warnings or notes:
+    if report.all_warnings:
         _heading(console, "Warnings")
-        _bullets(console, [*report.all_warnings, *notes], style="yellow")
+        _bullets(console, list(report.all_warnings), style="yellow")
+    notes = text.row_notes(report)
+    if notes:
+        _heading(console, "Notes")
+        _bullets(console, notes)
     _heading(console, "This run")
     _pairs(console, text.facts(report))
     if report.commands:
@@ -151,11 +154,9 @@ def _main_table(report: Report) -> Table:
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("p50 ms", justify="right", no_wrap=True)
     table.add_column("run by", no_wrap=True)
-    for row in report.stages:
-        table.add_row(*_cells(row, primary, secondary))
-    table.add_section()
-    for row in report.artifacts:
-        table.add_row(*_cells(row, primary, secondary))
+    for row in report.rows:
+        last_model = bool(report.artifacts) and row is report.stages[-1]
+        table.add_row(*_cells(row, primary, secondary), end_section=last_model)
     return table
 
 

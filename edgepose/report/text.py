@@ -185,6 +185,11 @@ def subset_names(report: Report) -> list[str]:
     return list(dict.fromkeys(name for row in report.rows for name in row.subsets))
 
 
+def row_notes(report: Report) -> list[str]:
+    """What a stage or an export had to say for itself."""
+    return [f"{row.name}: {note}" for row in report.rows for note in row.notes]
+
+
 def origins(report: Report) -> list[str]:
     """Sentences that say, for every row, what computed its scores and its latency."""
     lines = []

@@ -1,0 +1,140 @@
+"""Skeletons drawn on photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.skeleton import Skeleton
+
+RIGHT_RGB, LEFT_RGB, CENTRE_RGB = (255, 138, 36), (34, 168, 255), (112, 224, 120)
+_HALO_RGB = (18, 22, 28)
+
+
+def draw_skeletons(
+    image: NDArray[np.uint8],
+    people_xy: Sequence[NDArray[np.floating]],
+    people_scores: Sequence[NDArray[np.floating]],
+    skeleton: Skeleton,
+    *,
+    threshold: float = 0.2,
+    full: float = 0.6,
+) -> NDArray[np.uint8]:
+    """A copy of the image with limbs and joints on it, coloured by the person's own side.
+
+    image:         (H, W, 3) uint8 RGB
+    people_xy:     per person (J, 2) image pixels, 0-based, pixel centres at integers
+    people_scores: per person (J,) confidence; below `threshold` a joint is not drawn, from there
+                   to `full` it fades in; a limb is as confident as the weaker of its ends
+    Line width follows each person's size. Joints far outside the image are fine.
+    """
+    canvas = np.ascontiguousarray(image).copy()
+    for xy, scores in zip(people_xy, people_scores, strict=True):
+        opacity = fade(np.asarray(scores, dtype=np.float64), threshold=threshold, full=full)
+        points = np.asarray(xy, dtype=np.float64)
+        opacity = np.where(np.isfinite(points).all(axis=1), opacity, 0.0)
+        if (opacity > 0).any():
+            _draw_person(canvas, points, opacity, skeleton)
+    return canvas
+
+
+def fade(scores: NDArray[np.float64], *, threshold: float, full: float) -> NDArray[np.float64]:
+    """Opacity 0..1 of confidences: 0 below `threshold`, 0.35 at it, 1 from `full` on."""
+    rise = np.clip((scores - threshold) / max(full - threshold, 1e-9), 0.0, 1.0)
+    return np.where(scores >= threshold, 0.35 + 0.65 * rise, 0.0)
+
+
+def line_width_px(points: NDArray[np.float64], opacity: NDArray[np.float64]) -> float:
+    """Limb width for a person of this size: 1/55 of the extent of the visible joints."""
+    seen = points[opacity > 0]
+    extent = float(np.ptp(seen, axis=0).max()) if len(seen) > 1 else 40.0
+    return float(np.clip(extent / 55.0, 1.2, 14.0))
+
+
+def _draw_person(
+    canvas: NDArray[np.uint8],
+    points: NDArray[np.float64],
+    opacity: NDArray[np.float64],
+    skeleton: Skeleton,
+) -> None:
+    width = line_width_px(points, opacity)
+    halo = max(0.8, 0.35 * width)
+    limbs = [(a, b, min(opacity[a], opacity[b])) for a, b in skeleton.limbs]
+    limbs = [limb for limb in limbs if limb[2] > 0]
+    # The dark edge of every limb goes below all of them, so that joints do not cut through lines.
+    for a, b, strength in limbs:
+        _stroke(canvas, points[a], points[b], width + 2 * halo, _HALO_RGB, 0.55 * strength)
+    for a, b, strength in limbs:
+        color = _limb_color(skeleton.joints[a], skeleton.joints[b])
+        _stroke(canvas, points[a], points[b], width, color, 0.95 * strength)
+    for joint, strength in enumerate(opacity):
+        if strength > 0:
+            p = points[joint]
+            _stroke(canvas, p, p, 1.9 * width + 2 * halo, _HALO_RGB, 0.7 * strength)
+            _stroke(canvas, p, p, 1.9 * width, _side_color(skeleton.joints[joint]), strength)
+            _stroke(canvas, p, p, 0.8 * width, (255, 255, 255), 0.9 * strength)
+
+
+def _side_color(joint: str) -> tuple[int, int, int]:
+    if joint.startswith("right_"):
+        return RIGHT_RGB
+    return LEFT_RGB if joint.startswith("left_") else CENTRE_RGB
+
+
+def _limb_color(a: str, b: str) -> tuple[int, int, int]:
+    """The side of a limb: that of its ends; centre where they are of different sides."""
+    sides = {_side_color(a), _side_color(b)} - {CENTRE_RGB}
+    return sides.pop() if len(sides) == 1 else CENTRE_RGB
+
+
+def _stroke(
+    canvas: NDArray[np.uint8],
+    start: NDArray[np.float64],
+    end: NDArray[np.float64],
+    width_px: float,
+    color: tuple[int, int, int],
+    strength: float,
+) -> None:
+    """Blend a round-ended line (a disc where start is end) into the canvas, anti-aliased."""
+    height, width = canvas.shape[:2]
+    margin = 0.5 * width_px + 2
+    low = np.floor(np.minimum(start, end) - margin)
+    high = np.ceil(np.maximum(start, end) + margin) + 1
+    # Clipping first keeps a joint that lies miles away from costing memory.
+    x0, y0 = (int(v) for v in np.clip(low, 0, (width, height)))
+    x1, y1 = (int(v) for v in np.clip(high, 0, (width, height)))
+    if x0 >= x1 or y0 >= y1:
+        return
+    cover = _coverage(start - (x0, y0), end - (x0, y0), width_px, (y1 - y0, x1 - x0))
+    alpha = (cover * strength)[..., None]
+    patch = canvas[y0:y1, x0:x1]
+    mixed = patch * (1 - alpha) + np.array(color, dtype=np.float32) * alpha
+    canvas[y0:y1, x0:x1] = np.rint(mixed).astype(np.uint8)
+
+
+def _coverage(
+    start: NDArray[np.float64],
+    end: NDArray[np.float64],
+    width_px: float,
+    size_hw: tuple[int, int],
+) -> NDArray[np.float32]:
+    """(h, w) part of each pixel within width_px / 2 of the segment, edges one px wide."""
+    rows, columns = np.mgrid[: size_hw[0], : size_hw[1]].astype(np.float32)
+    along = (end - start).astype(np.float32)
+    dx, dy = columns - np.float32(start[0]), rows - np.float32(start[1])
+    squared = float(along @ along)
+    t = np.clip((dx * along[0] + dy * along[1]) / squared, 0, 1) if squared > 0 else np.float32(0)
+    distance = np.hypot(dx - t * along[0], dy - t * along[1])
+    cover: NDArray[np.float32] = np.clip(0.5 * width_px + 0.5 - distance, 0, 1).astype(np.float32)
+    return cover
+
+
+def png_bytes(image: NDArray[np.uint8]) -> bytes:
+    """(H, W, 3) uint8 RGB as a PNG file."""
+    done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise ValueError(f"OpenCV cannot encode an image of shape {image.shape}")
+    return bytes(data)
