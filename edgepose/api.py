@@ -1,0 +1,134 @@
+"""The stable Python interface: `edgepose.compress`, `edgepose.evaluate`, `edgepose.load`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgepose import registry
+from edgepose.artifact import MANIFEST_NAME, Artifact
+from edgepose.data.base import PoseDataset
+from edgepose.errors import EdgeposeError
+from edgepose.evaluation import EvaluationSet, Runs, find_joints, metrics, subset_metrics
+from edgepose.measure import model_executor
+from edgepose.models import ARCHITECTURES
+from edgepose.models.pose_model import PoseModel
+from edgepose.pipeline import compress as run_recipe
+from edgepose.predict import Contract
+from edgepose.recipe import Recipe, load_recipe
+
+Progress = Callable[[str, int, int], None]
+
+
+def _quiet(what: str, done: int, total: int) -> None:
+    """A progress report that nobody reads."""
+
+
+def read_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a file or the built-in one of that name, checked; EdgeposeError tells all errors."""
+    return load_recipe(
+        name,
+        overrides=overrides,
+        stage_configs=registry.stages(),
+        data_configs=registry.sources(),
+        archs=ARCHITECTURES,
+    )
+
+
+def compress(
+    recipe: str | Path | Recipe,
+    *,
+    overrides: Sequence[str] = (),
+    out: str | Path = "reports",
+    progress: Progress = _quiet,
+    warn: Callable[[str], None] = print,
+) -> Path:
+    """Run a recipe from teacher to artifacts; returns the run folder `<out>/<recipe name>/<run>`.
+
+    recipe:    a file, the name of a built-in recipe, or a Recipe; overrides: "a.b.c=value" texts
+    progress:  called with (what, done, total)
+    The folder holds report.json, report.md, waterfall.png, artifacts/<target>/ and model/.
+    Raises EdgeposeError for what the user can mend; calling again continues where it stopped.
+    """
+    checked = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
+    return run_recipe(checked, out=Path(out), report=progress, warn=warn)
+
+
+def load(path: str | Path) -> Artifact | PoseModel:
+    """The artifact or the pose model in a folder, every file checked against its hash."""
+    folder = Path(path)
+    if (folder / MANIFEST_NAME).exists():
+        return Artifact.load(folder)
+    return PoseModel.load(folder)
+
+
+def open_executor(
+    subject: Artifact | PoseModel, *, work: Path, threads: int | None = None
+) -> Runs:
+    """What executes an artifact's files or a model. `work`: scratch folder."""
+    if isinstance(subject, PoseModel):
+        return model_executor(subject, work)
+    backend = importlib.import_module(f"edgepose.backends.{subject.manifest.runtime}")
+    executor: Runs = backend.open_executor(subject, threads=threads)
+    return executor
+
+
+def open_data(text: str) -> PoseDataset:
+    """The validation set of "synthetic", or all people of "coco:LABELS.json,IMAGE_FOLDER"."""
+    source, _, rest = text.partition(":")
+    sources = registry.sources()
+    parts = [part for part in rest.split(",") if part]
+    if source == "synthetic" and not parts:
+        module = sources.module("synthetic")
+        dataset: PoseDataset = module.open_split(module.Config(), "val")
+        return dataset
+    if source == "coco" and len(parts) == 2:
+        module = sources.module("coco")
+        config = module.Config(annotations=parts[0], images=parts[1], train_fraction=0.0)
+        dataset = module.open_split(config, "val")
+        return dataset
+    raise EdgeposeError(
+        f"cannot read the data set {text!r}",
+        fix="write --data synthetic, or --data coco:labels.json,images/",
+    )
+
+
+def evaluate(
+    subject: str | Path | Artifact | PoseModel,
+    *,
+    data: str | PoseDataset = "synthetic",
+    work: str | Path = ".cache/edgepose",
+    threads: int | None = None,
+    progress: Progress = _quiet,
+) -> dict[str, Any]:
+    """Scores of an artifact or a pose model: {"executor", "persons", "metrics", "subsets", ...}.
+
+    With head sizes in the data: PCKh@0.5 and @0.1 with 95 % intervals. Without: OKS, AP and PCK
+    over the joints that the model and the data name alike.
+    """
+    loaded = load(subject) if isinstance(subject, str | Path) else subject
+    dataset = open_data(data) if isinstance(data, str) else data
+    executor = open_executor(loaded, work=Path(work), threads=threads)
+    contract = (
+        Contract.of_artifact(loaded)
+        if isinstance(loaded, Artifact)
+        else Contract.of_spec(loaded.spec)
+    )
+    people = EvaluationSet.from_dataset(dataset, contract.input_hw)
+    joints = find_joints(executor, people, stride=contract.stride, report=progress)
+    result: dict[str, Any] = {
+        "executor": joints.executor,
+        "domain": dataset.domain,
+        "persons": len(people),
+    }
+    if people.skeleton.name == contract.skeleton.name and (people.head_px > 0).any():
+        return {
+            **result,
+            "metrics": metrics(joints, people),
+            "subsets": subset_metrics(joints, people),
+        }
+    from edgepose.photographs import score_joints
+
+    return {**result, **score_joints(joints, dataset, contract.skeleton)}

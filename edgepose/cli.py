@@ -1,0 +1,352 @@
+"""The command line: the only place that prints results and sets exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgepose import __version__
+from edgepose.device.errors import DeviceError
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 88}
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+class _Command(click.Command):
+    """A command that ends its help with an example."""
+
+    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.example:
+            with formatter.section("Example"):
+                for line in self.example.splitlines():
+                    formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar with the time left on a terminal; nothing at all elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield report
+
+
+def _warn(message: str) -> None:
+    click.secho(f"warning: {message}", fg="yellow", err=True)
+
+
+def _print_json(values: Any) -> None:
+    click.echo(json.dumps(values, indent=1))
+
+
+class _Group(click.Group):
+    """Turns an error that the user can mend into one message and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DeviceError as error:
+            click.secho(f"error: {error.problem}", fg="red", err=True)
+            click.echo(f"  fix: {error.fix}", err=True)
+            ctx.exit(EXIT_BAD_INPUT)
+        except KeyboardInterrupt:
+            click.echo("stopped; the same command continues where it was", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
+        except OSError as error:
+            if error.errno is None or error.filename is None and error.errno != 28:
+                raise
+            click.secho(f"error: {error.strerror}: {error.filename or 'disk'}", fg="red", err=True)
+            click.echo("  fix: check the path, its permissions and the free space", err=True)
+            ctx.exit(EXIT_BAD_INPUT)
+
+
+@click.group(cls=_Group, context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="edgepose")
+def main() -> None:
+    """Distil, prune, quantize, export and score human-pose networks.
+
+    Start with:  edgepose compress --recipe smoke
+    """
+
+
+_recipe = click.option("--recipe", required=True, help="A recipe file, or a built-in recipe's name.")
+_set = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE",
+    help="Override a recipe key, e.g. --set stages.prune.ratio=0.4 (null removes a key). Repeatable.",
+)  # fmt: skip
+_out = click.option(
+    "--out", default="reports", show_default=True, type=click.Path(path_type=Path),
+    help="Folder that holds the runs.",
+)  # fmt: skip
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+_threads = click.option(
+    "--threads", type=click.IntRange(1), default=None, help="CPU threads [default: all cores]."
+)
+
+
+def _compress(recipe: str, overrides: Sequence[str], out: Path, as_json: bool) -> None:
+    from edgepose import api
+    from edgepose.report.schema import load_report
+    from edgepose.report.terminal import report_text, wants_color
+
+    checked = api.read_recipe(recipe, overrides)
+    with _progress() as progress:
+        run = api.compress(checked, out=out, progress=progress, warn=_warn)
+    report = load_report(run)
+    if as_json:
+        _print_json(report.model_dump(mode="json"))
+        return
+    click.echo(report_text(report, color=wants_color(sys.stdout)))
+    click.echo(f"report: {run / 'report.md'}")
+
+
+@main.command(
+    cls=_Command,
+    example="edgepose compress --recipe resnet18_5mb --set stages.prune.round_to=16",
+)
+@_recipe
+@_set
+@_out
+@click.option("--dry-run", is_flag=True, help="Check everything and print the plan; train nothing.")
+@_json
+def compress(
+    recipe: str, overrides: tuple[str, ...], out: Path, dry_run: bool, as_json: bool
+) -> None:
+    """Run a recipe: distil, prune, quantize, export, score.
+
+    Finished stages are kept: a killed run continues when the same command is given again.
+    """
+    if not dry_run:
+        _compress(recipe, overrides, out, as_json)
+        return
+    from edgepose import api
+    from edgepose.plan import make_plan, plan_text
+
+    plan = make_plan(api.read_recipe(recipe, overrides))
+    if as_json:
+        _print_json(plan)
+    else:
+        click.echo(plan_text(plan))
+
+
+@main.command(
+    cls=_Command, example="edgepose train --recipe train_resnet18_synthetic --set stages.train.steps=500"
+)
+@_recipe
+@_set
+@_out
+@_json
+def train(recipe: str, overrides: tuple[str, ...], out: Path, as_json: bool) -> None:
+    """Train a network and score it; the run folder's model/ is a checkpoint for other recipes."""
+    _compress(recipe, overrides, out, as_json)
+
+
+@main.command(
+    cls=_Command,
+    example="edgepose eval reports/smoke/latest/model\n"
+    "edgepose eval reports/smoke/latest/artifacts/host --data coco:labels.json,images/",
+)
+@click.argument("subject", type=click.Path(path_type=Path))
+@click.option(
+    "--data", default="synthetic", show_default=True,
+    help="synthetic, or coco:LABELS.json,IMAGE_FOLDER.",
+)  # fmt: skip
+@_threads
+@_json
+def eval(subject: Path, data: str, threads: int | None, as_json: bool) -> None:
+    """Score a model folder or an artifact folder on labelled people."""
+    from edgepose import api
+    from edgepose.report.scores import scores_text
+
+    with _progress() as progress:
+        result = api.evaluate(subject, data=data, threads=threads, progress=progress)
+    if as_json:
+        _print_json(result)
+    else:
+        click.echo(scores_text(str(subject), result))
+
+
+@main.command(
+    cls=_Command,
+    example="edgepose bench --target host\nedgepose bench --target jetson-xavier --artifact DIR --quick",
+)
+@click.option("--target", "target_name", required=True, help="See `edgepose targets`.")
+@click.option(
+    "--artifact", "folder", type=click.Path(path_type=Path), default=None,
+    help="Artifact folder [default: that target's, in the newest finished run].",
+)  # fmt: skip
+@_out
+@click.option("--data", default="synthetic", show_default=True, help="As for `edgepose eval`.")
+@click.option("--quick", is_flag=True, help="About a second of calls instead of ten.")
+@_threads
+@_json
+def bench(
+    target_name: str,
+    folder: Path | None,
+    out: Path,
+    data: str,
+    quick: bool,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Measure an artifact: accuracy and size of the exact file, latency where it can run."""
+    from edgepose import api
+    from edgepose.artifact import Artifact
+    from edgepose.bench.bench import bench_artifact
+    from edgepose.bench.record import save_record
+    from edgepose.newest import newest_artifact
+    from edgepose.report.terminal import bench_text, wants_color
+    from edgepose.target import load_target
+
+    target = load_target(target_name)
+    if folder is None:
+        folder = newest_artifact(out, target)
+        click.echo(f"newest finished run: {folder.parent.parent}", err=True)
+    artifact = Artifact.load(folder)
+    with _progress() as progress:
+        record = bench_artifact(
+            artifact,
+            api.open_executor(artifact, work=folder, threads=threads),
+            api.open_data(data),
+            target=target,
+            threads=threads,
+            quick=quick,
+            command=f"edgepose bench --target {target_name}" + (" --quick" if quick else ""),
+            report=progress,
+        )
+    path = folder.parent.parent / f"bench-{target.name}" / "record.json"
+    save_record(record, path)
+    if as_json:
+        _print_json(record.model_dump(mode="json"))
+        return
+    click.echo(bench_text(record, color=wants_color(sys.stdout)))
+    click.echo(f"record: {path}")
+
+
+@main.command(
+    cls=_Command,
+    example="edgepose predict photo.jpg --artifact reports/smoke/latest/artifacts/host --box 40,20,200,420",
+)
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--artifact", "folder", required=True, type=click.Path(path_type=Path),
+    help="Artifact folder, or the model folder of a run.",
+)  # fmt: skip
+@click.option(
+    "--boxes", type=click.Path(path_type=Path), default=None, help="COCO json with person boxes."
+)
+@click.option("--box", default=None, metavar="X,Y,W,H", help="One box in pixels [default: the image].")
+@click.option("--flip", is_flag=True, help="Average with the mirrored crop.")
+@click.option(
+    "--to", "output", default="predictions", show_default=True, type=click.Path(path_type=Path),
+    help="Folder for pictures and predictions.json.",
+)  # fmt: skip
+@_json
+def predict(
+    images: tuple[Path, ...],
+    folder: Path,
+    boxes: Path | None,
+    box: str | None,
+    flip: bool,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Find joints on photographs; write a picture for each and predictions.json (COCO results)."""
+    from edgepose import api
+    from edgepose.artifact import Artifact
+    from edgepose.predict import Contract, open_photos, parse_box, predict_images, write_predictions
+
+    subject = api.load(folder)
+    contract = (
+        Contract.of_artifact(subject)
+        if isinstance(subject, Artifact)
+        else Contract.of_spec(subject.spec)
+    )
+    photos = open_photos(images, coco_json=boxes, box_xywh=None if box is None else parse_box(box))
+    with _progress() as progress:
+        executor = api.open_executor(subject, work=output / ".work")
+        found = predict_images(executor, contract, photos, flip=flip, report=progress)
+    written = write_predictions(output, photos, found, contract.skeleton)
+    if as_json:
+        click.echo((output / "predictions.json").read_text())
+        return
+    click.echo(f"{len(found)} people in {len(photos)} images, run by {executor.description}")
+    for path in written:
+        click.echo(f"  {path}")
+
+
+@main.command(cls=_Command, example="edgepose targets")
+@_json
+def targets(as_json: bool) -> None:
+    """List what can be exported for."""
+    from edgepose.target import list_targets, load_target
+
+    found = [load_target(name) for name in list_targets()]
+    if as_json:
+        _print_json([target.model_dump(mode="json") for target in found])
+        return
+    for target in found:
+        precisions = ", ".join(target.precisions)
+        click.echo(f"{target.name:<16} {target.runtime:<12} {precisions:<12} {target.description}")
+
+
+@main.group(context_settings=CONTEXT)
+def data() -> None:
+    """Look at data sets."""
+
+
+@data.command(cls=_Command, example="edgepose data preview --count 40 --to people.png")
+@click.option("--count", default=40, show_default=True, type=click.IntRange(1, 400))
+@click.option("--split", default="val", type=click.Choice(["train", "val", "calibration"]))
+@click.option(
+    "--to", "path", default="people.png", show_default=True, type=click.Path(path_type=Path)
+)
+def preview(count: int, split: str, path: Path) -> None:
+    """Draw synthetic people with their labels on one sheet."""
+    from edgepose import registry
+    from edgepose.data.preview import contact_sheet
+
+    module = registry.sources().module("synthetic")
+    contact_sheet(module.open_split(module.Config(), split), count, path, columns=8, scale=1.0)
+    click.echo(str(path))
+
+
+if __name__ == "__main__":
+    main()

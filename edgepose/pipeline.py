@@ -1,0 +1,351 @@
+"""Runs a recipe's stages one after the other, scores each, continues after a kill, writes the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+import edgepose
+from edgepose import registry
+from edgepose.artifact import Artifact
+from edgepose.bench.record import LatencyMs
+from edgepose.context import Context
+from edgepose.cost import count_macs
+from edgepose.data.base import SPLITS, PoseDataset
+from edgepose.device.files import replace_folder
+from edgepose.errors import EdgeposeError
+from edgepose.evaluation import EvaluationSet, JointShift, find_joints
+from edgepose.measure import artifact_facts, float_latency, host_name, model_executor
+from edgepose.models.pose_model import ModelSpec, PoseModel
+from edgepose.recipe import Recipe, Teacher
+from edgepose.rows import (
+    Scored,
+    artifact_row,
+    load_joints,
+    save_joints,
+    save_json,
+    stage_row,
+)
+from edgepose.run_report import write_report
+from edgepose.skeleton import skeleton
+from edgepose.stages import export
+from edgepose.store import Store
+from edgepose.target import Target, load_target
+
+ReportProgress = Callable[[str, int, int], None]
+Warn = Callable[[str], None]
+SYNTHETIC_CACHE = "data"
+
+
+@dataclass
+class Run:
+    """One run of a recipe: what it was given, and the rows that it has found so far."""
+
+    recipe: Recipe
+    targets: tuple[Target, ...]
+    data: dict[str, PoseDataset]
+    store: Store
+    report: ReportProgress
+    print_warning: Warn
+    teacher: PoseModel | None = None
+    rows: list[Scored] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    evaluation_sets: dict[tuple[int, int], EvaluationSet] = field(default_factory=dict)
+
+    def warn(self, message: str) -> None:
+        if message not in self.warnings:
+            self.warnings.append(message)
+            self.print_warning(message)
+
+    def evaluation_set(self, input_hw: tuple[int, int]) -> EvaluationSet:
+        if input_hw not in self.evaluation_sets:
+            self.evaluation_sets[input_hw] = EvaluationSet.from_dataset(self.data["val"], input_hw)
+        return self.evaluation_sets[input_hw]
+
+    def context(self, folder: Path) -> Context:
+        budget = self.recipe.budget
+        return Context(
+            train=self.data["train"],
+            val=self.data["val"],
+            calibration=self.data["calibration"],
+            teacher=self.teacher,
+            targets=self.targets,
+            size_mb=None if budget is None else budget.size_mb,
+            seed=self.recipe.seed,
+            folder=folder,
+            report=self.report,
+            warn=self.warn,
+        )
+
+    def inputs(self, word: str, model: PoseModel, config: BaseModel) -> dict[str, Any]:
+        """Everything that decides what a stage gives back."""
+        return {
+            "edgepose": edgepose.__version__,
+            "stage": word,
+            "config": config.model_dump(mode="json"),
+            "model": model.sha256,
+            "teacher": None if self.teacher is None else self.teacher.sha256,
+            "seed": self.recipe.seed,
+            "data": {split: data.fingerprint for split, data in self.data.items()},
+            "targets": [target.model_dump(mode="json") for target in self.targets],
+            "size_mb": None if self.recipe.budget is None else self.recipe.budget.size_mb,
+        }
+
+
+def open_data(recipe: Recipe, store: Store, report: ReportProgress) -> dict[str, PoseDataset]:
+    """The data set of each split; rendered ones are rendered once and then read from the disk."""
+    module = registry.sources().module(recipe.data.source)
+    data: dict[str, PoseDataset] = {
+        split: module.open_split(recipe.data.config, split) for split in SPLITS
+    }
+    if hasattr(module, "RENDERED"):
+        from edgepose.data.cache import cached
+
+        folder = store.root.parent / SYNTHETIC_CACHE
+        data = {
+            split: cached(
+                dataset,
+                folder,
+                workers=os.cpu_count() or 1,
+                progress=lambda done, total, split=split: report(f"render {split}", done, total),
+            )
+            for split, dataset in data.items()
+        }
+    return data
+
+
+def start_model(recipe: Recipe, data: PoseDataset) -> PoseModel:
+    """The student before its first stage: a checkpoint's weights, or random ones."""
+    student = recipe.student
+    names = student.skeleton or data.skeleton.name
+    joints = student.num_joints or skeleton(names).num_joints
+    if joints != data.skeleton.num_joints or names != data.skeleton.name:
+        raise EdgeposeError(
+            f"the student has {joints} joints ({names}), the data {data.skeleton.num_joints} "
+            f"({data.skeleton.name})",
+            fix="leave out student.num_joints and student.skeleton; the data set decides them",
+        )
+    if student.checkpoint is None:
+        spec = ModelSpec(
+            arch=student.arch, num_joints=joints, input_hw=student.input_hw,
+            skeleton=names, domain=data.domain,
+        )  # fmt: skip
+        return PoseModel.fresh(spec, seed=recipe.seed)
+    model = PoseModel.load(Path(student.checkpoint))
+    _check_fits(model, data, what="student")
+    if model.spec.arch != student.arch:
+        raise EdgeposeError(
+            f"{student.checkpoint} holds a {model.spec.arch}, the recipe says {student.arch}",
+            fix=f"set student.arch: {model.spec.arch}, or give another checkpoint",
+        )
+    return PoseModel(
+        ModelSpec.from_json({**model.spec.to_json(), "input_hw": student.input_hw}), model.tensors
+    )
+
+
+def _check_fits(model: PoseModel, data: PoseDataset, *, what: str) -> None:
+    if model.spec.skeleton != data.skeleton.name:
+        raise EdgeposeError(
+            f"the {what} finds {model.spec.skeleton} joints, the data has {data.skeleton.name}",
+            fix=f"give a {what} that was trained on {data.skeleton.name} labels",
+        )
+
+
+def make_teacher(run: Run, teacher: Teacher) -> PoseModel:
+    """The teacher: read from its checkpoint, or trained as the recipe says."""
+    data = run.data["train"]
+    if teacher.checkpoint is not None:
+        model = PoseModel.load(Path(teacher.checkpoint))
+        _check_fits(model, data, what="teacher")
+        return model
+    assert teacher.arch is not None and teacher.train is not None, "the recipe was checked"
+    spec = ModelSpec(
+        arch=teacher.arch,
+        num_joints=data.skeleton.num_joints,
+        input_hw=run.recipe.student.input_hw,
+        skeleton=data.skeleton.name,
+        domain=data.domain,
+    )
+    fresh = PoseModel.fresh(spec, seed=run.recipe.seed + 1)
+    return run_stage(run, "train", teacher.train, fresh, item="teacher")[0]
+
+
+def run_stage(
+    run: Run, word: str, config: BaseModel, model: PoseModel, *, item: str | None = None
+) -> tuple[PoseModel, dict[str, Any]]:
+    """The model that a stage gives back and its notes, from the store where it is finished."""
+
+    def make(work: Path, out: Path) -> None:
+        started = time.monotonic()
+        context = run.context(work)
+        result = registry.stages().module(word).run(model, config, context)
+        result.save(out / "model")
+        seconds = round(time.monotonic() - started, 1)
+        save_json(out / "notes.json", {**context.notes, "duration_s": seconds})
+
+    folder = run.store.item(item or word, run.inputs(word, model, config), make)
+    notes = json.loads((folder / "notes.json").read_text())
+    return PoseModel.load(folder / "model"), notes
+
+
+def score_stage(
+    run: Run, name: str, model: PoseModel, notes: dict[str, Any], *, role: str = "stage"
+) -> Scored:
+    """Score a model on the validation set and measure its speed; kept in the store."""
+    data = run.evaluation_set(model.spec.input_hw)
+
+    def make(work: Path, out: Path) -> None:
+        executor = model_executor(model, work)
+        joints = find_joints(
+            executor, data, stride=model.spec.codec.stride, report=run.report, label=f"score {name}"
+        )
+        latency, note = float_latency(model, work)
+        save_joints(joints, out / "joints.npz")
+        save_json(
+            out / "latency.json",
+            {"latency": None if latency is None else latency.model_dump(), "note": note},
+        )
+
+    inputs = {"model": model.sha256, "val": run.data["val"].fingerprint, "v": edgepose.__version__}
+    folder = run.store.item("score", inputs, make)
+    joints = load_joints(folder / "joints.npz")
+    measured = json.loads((folder / "latency.json").read_text())
+    latency = measured["latency"]
+    row = stage_row(
+        name=name,
+        role=role,
+        precision="fp32" if model.spec.quant is None else "int8",
+        joints=joints,
+        data=data,
+        latency=None if latency is None else LatencyMs.model_validate(latency),
+        latency_note=measured["note"],
+        host=host_name(),
+        notes=notes,
+        params=model.num_params,
+        macs=count_macs(model.module(), input_hw=model.spec.input_hw),
+        weights_sha256=model.sha256,
+        duration_s=notes.get("duration_s"),
+    )
+    scored = Scored(row, joints)
+    run.rows.append(scored)
+    return scored
+
+
+def export_stage(run: Run, config: export.Config, model: PoseModel, notes: dict[str, Any]) -> Path:
+    """Write, execute and measure every artifact; the folder that holds them."""
+    reference = run.rows[-1].joints
+
+    def make(work: Path, out: Path) -> None:
+        started = time.monotonic()
+        context = run.context(work)
+        facts: dict[str, Any] = {}
+        for item in export.run(model, config, context, reference=reference):
+            shutil.copytree(item.artifact.folder, out / item.target.name)
+            save_joints(item.joints, out / f"{item.target.name}.npz")
+            facts[item.target.name] = {
+                "shift": vars(item.shift),
+                **artifact_facts(item.artifact, item.target),
+            }
+            shutil.rmtree(item.artifact.folder)
+        facts["duration_s"] = round(time.monotonic() - started, 1)
+        save_json(out / "facts.json", facts)
+
+    inputs = {**run.inputs("export", model, config), "val": run.data["val"].fingerprint}
+    return run.store.item("export", inputs, make)
+
+
+def artifact_rows(run: Run, folder: Path, model: PoseModel, run_folder: Path) -> None:
+    """Copy the exported artifacts into the run folder and add their rows."""
+    facts = json.loads((folder / "facts.json").read_text())
+    data = run.evaluation_set(model.spec.input_hw)
+    stage = run.rows[-1].row
+    for target in run.targets:
+        copy = run_folder / "artifacts" / target.name
+        shutil.copytree(folder / target.name, copy)
+        found, joints = facts[target.name], load_joints(folder / f"{target.name}.npz")
+        latency = found["latency"]
+        row = artifact_row(
+            target=target,
+            artifact=Artifact.load(copy),
+            run_folder=run_folder,
+            joints=joints,
+            shift=JointShift(**found["shift"]),
+            data=data,
+            latency=None if latency is None else LatencyMs.model_validate(latency),
+            latency_note=found["note"],
+            integer_mac_share=found["integer_mac_share"],
+            host=host_name(),
+            params=model.num_params,
+            macs=stage.macs or 0,
+        )
+        run.rows.append(Scored(row, joints))
+
+
+def compress(
+    recipe: Recipe, *, out: Path = Path("reports"), report: ReportProgress, warn: Warn
+) -> Path:
+    """Run a recipe; the finished run's folder, `<out>/<recipe>/<run>`.
+
+    A stage that is finished is not run again; one that was killed continues at its last checkpoint.
+    Raises EdgeposeError for whatever the user can mend; finished stages are kept.
+    """
+    started = time.monotonic()
+    root = Path(out) / recipe.name
+    store = Store(root / "stages")
+    config = recipe.stage("export")
+    targets = tuple(load_target(name) for name in config.targets) if config else ()  # type: ignore[attr-defined]
+    with store.lock():
+        data = open_data(recipe, store, report)
+        run = Run(recipe, targets, data, store, report, warn)
+        if recipe.teacher is not None:
+            run.teacher = make_teacher(run, recipe.teacher)
+            score_stage(run, "teacher", run.teacher, {}, role="teacher")
+        start = model = start_model(recipe, data["train"])
+        exported: Path | None = None
+        for number, stage in enumerate(recipe.stages):
+            if isinstance(stage.config, export.Config):
+                exported = export_stage(run, stage.config, model, {})
+                continue
+            model, notes = run_stage(run, stage.name, stage.config, model)
+            score_stage(run, stage.name, model, notes, role="stage" if number else "student")
+        return _write_run(run, root, start, model, exported, seconds=time.monotonic() - started)
+
+
+def _write_run(
+    run: Run, root: Path, start: PoseModel, model: PoseModel, exported: Path | None, *, seconds: float
+) -> Path:
+    """The run folder: model, artifacts, report; complete before it gets its name."""
+    name = datetime.now().strftime("%Y%m%d-%H%M%S")
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=root))
+    except OSError as error:
+        raise EdgeposeError(
+            f"cannot write to {root}: {error.strerror}", fix="free some space, or use --out"
+        ) from error
+    try:
+        model.save(temporary / "model")
+        if exported is not None:
+            artifact_rows(run, exported, model, temporary)
+        write_report(run, temporary, run_id=name, start=start, seconds=seconds)
+        temporary.chmod(0o755)
+        final = root / name
+        while final.exists():
+            final = final.with_name(final.name + "b")
+        replace_folder(temporary, final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    link = root / ".latest"
+    link.unlink(missing_ok=True)
+    link.symlink_to(final.name)
+    os.replace(link, root / "latest")
+    return final

@@ -1,0 +1,234 @@
+"""From scores to the rows of a report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgepose.artifact import Artifact
+from edgepose.bench.record import NOT_MEASURED, THIS_HOST, LatencyMs
+from edgepose.evaluation import (
+    EvaluationSet,
+    Joints,
+    JointShift,
+    difference,
+    metrics,
+    subset_metrics,
+)
+from edgepose.report.record import (
+    ArtifactRecord,
+    BudgetVerdict,
+    Difference,
+    DropVerdict,
+    FileRecord,
+    JointShiftPx,
+    SizeVerdict,
+    StageRecord,
+    TrainingHistory,
+    thin,
+)
+from edgepose.report.schema import subsets_from
+from edgepose.target import Target
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A row's record together with the joints that its intervals are computed from."""
+
+    row: StageRecord | ArtifactRecord
+    joints: Joints
+
+
+def save_joints(joints: Joints, path: Path) -> None:
+    """Keep joints as .npz (float32 arrays and the executor's name)."""
+    with path.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            crop_xy=joints.crop_xy,
+            image_xy=joints.image_xy,
+            score=joints.score,
+            executor=np.array(joints.executor),
+        )
+
+
+def load_joints(path: Path) -> Joints:
+    """What `save_joints` wrote."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return Joints(
+            crop_xy=arrays["crop_xy"],
+            image_xy=arrays["image_xy"],
+            score=arrays["score"],
+            executor=str(arrays["executor"]),
+        )
+
+
+def _scores(joints: Joints, data: EvaluationSet) -> dict[str, Any]:
+    return {
+        "metrics": metrics(joints, data),
+        "subsets": subsets_from(subset_metrics(joints, data)),
+        "executor": joints.executor,
+    }
+
+
+def history(notes: dict[str, Any]) -> TrainingHistory | None:
+    """A stage's training curve, where it trained."""
+    if "losses" not in notes:
+        return None
+    curve = [(int(step), float(loss)) for step, loss in notes["losses"]]
+    return TrainingHistory(steps=curve[-1][0], images=notes["images_seen"], loss=thin(curve))
+
+
+def latency_fields(latency: LatencyMs | None, note: str | None) -> dict[str, Any]:
+    """The latency part of a row; a row without latency says why."""
+    return {
+        "latency_ms": latency,
+        "latency_origin": NOT_MEASURED if latency is None else THIS_HOST,
+        "latency_note": note,
+    }
+
+
+def artifact_row(
+    *,
+    target: Target,
+    artifact: Artifact,
+    run_folder: Path,
+    joints: Joints,
+    shift: JointShift,
+    data: EvaluationSet,
+    latency: LatencyMs | None,
+    latency_note: str | None,
+    integer_mac_share: float | None,
+    host: str,
+    params: int,
+    macs: int,
+) -> ArtifactRecord:
+    """The row of one exported artifact."""
+    prefix = artifact.folder.relative_to(run_folder).as_posix()
+    counted = artifact.counted_files
+    counted_name = counted[0] if len(counted) == 1 else counted[0].split("/")[0]
+    return ArtifactRecord(
+        name=target.name,
+        target=target.name,
+        runtime=target.runtime,
+        precision=target.precision,
+        file=f"{prefix}/{counted_name}",
+        files=tuple(
+            FileRecord(
+                path=f"{prefix}/{entry.path}",
+                role=entry.role,
+                sha256=entry.sha256,
+                size_bytes=entry.size_bytes,
+                counted=entry.counted,
+            )
+            for entry in artifact.manifest.files
+        ),
+        size_bytes=artifact.counted_size_bytes,
+        params=params,
+        macs=macs,
+        host=host,
+        joint_shift_px=JointShiftPx(
+            p50=shift.p50, p99=shift.p99, off_share=shift.off_share, persons=shift.persons,
+            against="the quantized model in torch",
+        ),
+        integer_mac_share=integer_mac_share,
+        **latency_fields(latency, latency_note),
+        **_scores(joints, data),
+    )  # fmt: skip
+
+
+def stage_row(
+    *,
+    name: str,
+    role: str,
+    precision: str,
+    joints: Joints,
+    data: EvaluationSet,
+    latency: LatencyMs | None,
+    latency_note: str | None,
+    host: str,
+    notes: dict[str, Any],
+    **fields: Any,
+) -> StageRecord:
+    """The row of one model; fields: params, macs, size_bytes, weights_sha256, duration_s."""
+    words = [f"{key}: {notes[key]}" for key in ("ratio", "scales", "source") if key in notes]
+    return StageRecord(
+        name=name,
+        role=role,  # type: ignore[arg-type]
+        precision=precision,
+        host=host,
+        history=history(notes),
+        notes=tuple(words),
+        **latency_fields(latency, latency_note),
+        **_scores(joints, data),
+        **fields,
+    )
+
+
+def differences(rows: Sequence[Scored], data: EvaluationSet) -> tuple[Difference, ...]:
+    """Every row against the one before; artifacts all against the last stage."""
+    result = []
+    stages = [r for r in rows if isinstance(r.row, StageRecord)]
+    pairs = list(zip(stages[:-1], stages[1:], strict=True))
+    pairs += [(stages[-1], r) for r in rows if isinstance(r.row, ArtifactRecord)]
+    for before, after in pairs:
+        for alpha in (0.5, 0.1):
+            result.append(_difference(before, after, data, alpha=alpha))
+    return tuple(result)
+
+
+def _difference(before: Scored, after: Scored, data: EvaluationSet, *, alpha: float) -> Difference:
+    value, low, high = difference(after.joints, before.joints, data, alpha=alpha)
+    return Difference(
+        before=before.row.name,
+        after=after.row.name,
+        metric=f"pckh@{alpha}",
+        value=round(value, 3),
+        ci95=(round(low, 3), round(high, 3)),
+        persons=len(data),
+    )
+
+
+def verdict(
+    rows: Sequence[Scored],
+    data: EvaluationSet,
+    *,
+    baseline: str | None,
+    size_mb: float | None,
+    max_drop: float | None,
+) -> BudgetVerdict:
+    """Does the largest counted file fit, and is the worst artifact within the allowed drop?"""
+    artifacts = [r for r in rows if isinstance(r.row, ArtifactRecord)]
+    size = drop = None
+    if size_mb is not None and artifacts:
+        largest = max(artifacts, key=lambda r: r.row.size_bytes or 0).row
+        size_bytes = largest.size_bytes or 0
+        size = SizeVerdict(
+            size_mb=size_mb,
+            largest_file=largest.file,  # type: ignore[union-attr]
+            largest_size_bytes=size_bytes,
+            met=size_bytes <= size_mb * 1e6,
+        )
+    base = next((r for r in rows if r.row.name == baseline), None)
+    if max_drop is not None and artifacts and base is not None:
+        worst = min(artifacts, key=lambda r: r.row.metrics["pckh@0.5"].value)
+        change = _difference(base, worst, data, alpha=0.5)
+        low, high = change.ci95 or (change.value, change.value)
+        drop = DropVerdict(
+            max_drop=max_drop,
+            metric="pckh@0.5",
+            baseline=base.row.name,
+            compared=worst.row.name,
+            drop=-change.value,
+            ci95=(-high, -low),
+            met=-change.value <= max_drop,
+        )
+    return BudgetVerdict(size=size, drop=drop)
+
+
+def save_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")

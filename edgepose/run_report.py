@@ -1,0 +1,110 @@
+"""Everything that a finished run says about itself: report.json, report.md, waterfall.png."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import edgepose
+from edgepose.bench.conditions import library_versions, read_conditions
+from edgepose.device.files import write_atomic
+from edgepose.models.pose_model import PoseModel
+from edgepose.report.markdown import report_markdown
+from edgepose.report.record import (
+    DataRecord,
+    RecipeRecord,
+    Report,
+    StudentRecord,
+    TeacherRecord,
+)
+from edgepose.report.schema import save_report
+from edgepose.report.waterfall import save_waterfall
+from edgepose.rows import differences, verdict
+from edgepose.store import digest
+
+if TYPE_CHECKING:
+    from edgepose.pipeline import Run
+
+NOT_HRNET = "the teacher of this run is not HRNet-W48; trained networks are not embedded yet"
+
+
+def build_report(run: Run, *, run_id: str, start: PoseModel, seconds: float) -> Report:
+    """The report of a run whose rows are complete."""
+    recipe, budget = run.recipe, run.recipe.budget
+    data = run.evaluation_set(recipe.student.input_hw)
+    baseline = next((r.row.name for r in run.rows if getattr(r.row, "role", "") == "student"), None)
+    source = recipe.source_files[0]
+    command = f"edgepose compress --recipe {source.name if source.suffix else source}"
+    return Report(
+        edgepose_version=edgepose.__version__,
+        run_id=run_id,
+        recipe=RecipeRecord(
+            name=recipe.name,
+            sha256=digest(recipe.resolved),
+            description=recipe.description,
+            path=source.name,
+            resolved=recipe.resolved,
+        ),
+        seed=recipe.seed,
+        metric_convention="HRNet: error <= alpha x head size, pelvis and thorax not counted",
+        duration_s=round(seconds, 1),
+        versions={"edgepose": edgepose.__version__, **library_versions()},
+        host=read_conditions(),
+        teacher=_teacher(run),
+        student=StudentRecord(
+            arch=start.spec.arch,
+            input_hw=start.spec.input_hw,
+            skeleton=start.spec.skeleton,
+            starting_weights="random" if recipe.student.checkpoint is None else "checkpoint",
+            starting_weights_sha256=None if recipe.student.checkpoint is None else start.sha256,
+        ),
+        data=DataRecord(
+            source=recipe.data.source,
+            domain=run.data["val"].domain,
+            fingerprint=run.data["train"].fingerprint,
+            skeleton=data.skeleton.name,
+            counts={split: len(dataset) for split, dataset in run.data.items()},
+            subset_counts=dict(Counter(tag for tags in data.tags for tag in tags)),
+            fingerprints={split: dataset.fingerprint for split, dataset in run.data.items()},
+        ),
+        stages=tuple(r.row for r in run.rows if not hasattr(r.row, "target")),  # type: ignore[misc]
+        artifacts=tuple(r.row for r in run.rows if hasattr(r.row, "target")),
+        differences=differences(run.rows, data) if run.rows else (),
+        budget=verdict(
+            run.rows,
+            data,
+            baseline=baseline,
+            size_mb=None if budget is None else budget.size_mb,
+            max_drop=None if budget is None else budget.max_drop,
+        ),
+        warnings=tuple(run.warnings),
+        commands=(command,),
+    )
+
+
+def _teacher(run: Run) -> TeacherRecord | None:
+    if run.teacher is None or run.recipe.teacher is None:
+        return None
+    row = next(r.row for r in run.rows if r.row.name == "teacher")
+    checkpoint = run.recipe.teacher.checkpoint
+    arch = run.teacher.spec.arch
+    return TeacherRecord(
+        name="teacher",
+        arch=arch,
+        source="trained in this run" if checkpoint is None else Path(checkpoint).name,
+        sha256=run.teacher.sha256,
+        score=row.metrics,
+        note=None if arch == "hrnet_w48" else NOT_HRNET,
+    )
+
+
+def write_report(
+    run: Run, folder: Path, *, run_id: str, start: PoseModel, seconds: float
+) -> Report:
+    """Write report.json, report.md and waterfall.png into `folder`."""
+    report = build_report(run, run_id=run_id, start=start, seconds=seconds)
+    save_report(report, folder / "report.json")
+    save_waterfall(report, folder / "waterfall.png")
+    write_atomic(folder / "report.md", report_markdown(report).encode())
+    return report

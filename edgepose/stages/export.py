@@ -1,0 +1,106 @@
+"""`export:` write one artifact per target, execute each, and compare its joints with the model's."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from edgepose.artifact import Artifact
+from edgepose.context import Context
+from edgepose.errors import EdgeposeError
+from edgepose.evaluation import EvaluationSet, Joints, JointShift, find_joints, joint_shift
+from edgepose.models.pose_model import PoseModel
+from edgepose.target import Target, TargetName
+
+
+class Config(BaseModel):
+    """targets: what to export for; max_shift_px: largest median joint shift against the model, input
+    px; max_off_share: largest share of confident joints off by more than one pixel; allow_mismatch:
+    export even so (the report says it)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    targets: tuple[TargetName, ...] = Field(min_length=1)
+    max_shift_px: float = Field(default=0.1, gt=0)
+    max_off_share: float = Field(default=0.005, ge=0, le=1)
+    allow_mismatch: bool = False
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An artifact that was executed: its joints on the validation set, and how far they moved."""
+
+    target: Target
+    artifact: Artifact
+    joints: Joints
+    shift: JointShift
+
+
+def emit(model: PoseModel, target: Target, folder: Path) -> Artifact:
+    """Write the artifact of one target into `folder`."""
+    backend = importlib.import_module(f"edgepose.backends.{target.runtime}")
+    artifact: Artifact = backend.emit(model, target, folder)
+    return artifact
+
+
+def verify(
+    artifact: Artifact,
+    *,
+    target: Target,
+    data: EvaluationSet,
+    reference: Joints,
+    stride: int,
+    config: Config,
+    context: Context,
+) -> Exported:
+    """Execute the files of an artifact and hold its joints against the model's.
+
+    Raises EdgeposeError where they differ by more than `config` allows.
+    """
+    backend = importlib.import_module(f"edgepose.backends.{target.runtime}")
+    executor = backend.open_executor(artifact)
+    label = f"export: score {target.name}"
+    joints = find_joints(executor, data, stride=stride, report=context.report, label=label)
+    shift = joint_shift(joints, reference)
+    if shift.p50 > config.max_shift_px or shift.off_share > config.max_off_share:
+        problem = (
+            f"the artifact for {target.name} does not agree with the model: joints moved by "
+            f"{shift.p50:.3f} px in the median (allowed {config.max_shift_px:g}), "
+            f"{shift.off_share:.2%} of the confident joints by more than 1 px "
+            f"(allowed {config.max_off_share:.2%})"
+        )
+        if not config.allow_mismatch:
+            raise EdgeposeError(
+                problem, fix="set stages.export.allow_mismatch: true to look at it all the same"
+            )
+        context.warn(problem)
+    return Exported(target, artifact, joints, shift)
+
+
+def run(
+    model: PoseModel, config: Config, context: Context, *, reference: Joints
+) -> list[Exported]:
+    """Every target's artifact in `context.folder/<target>`, executed on the validation set.
+
+    reference: the model's own joints on that set
+    """
+    data = EvaluationSet.from_dataset(context.val, model.spec.input_hw)
+    exported = []
+    for number, target in enumerate(context.targets):
+        context.report("export: write", number, len(context.targets))
+        artifact = emit(model, target, context.folder / target.name)
+        exported.append(
+            verify(
+                artifact,
+                target=target,
+                data=data,
+                reference=reference,
+                stride=model.spec.codec.stride,
+                config=config,
+                context=context,
+            )
+        )
+    context.report("export: write", len(context.targets), len(context.targets))
+    return exported
