@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgepose import registry
 from edgepose.artifact import MANIFEST_NAME, Artifact
+from edgepose.bench.photographs import score_photographs
 from edgepose.data.base import PoseDataset
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import EvaluationSet, Runs, find_joints, metrics, subset_metrics
@@ -116,19 +119,22 @@ def evaluate(
         if isinstance(loaded, Artifact)
         else Contract.of_spec(loaded.spec)
     )
-    people = EvaluationSet.from_dataset(dataset, contract.input_hw)
-    joints = find_joints(executor, people, stride=contract.stride, report=progress)
-    result: dict[str, Any] = {
-        "executor": joints.executor,
-        "domain": dataset.domain,
-        "persons": len(people),
-    }
-    if people.skeleton.name == contract.skeleton.name and (people.head_px > 0).any():
+    if dataset.skeleton.name == contract.skeleton.name and np.isfinite(dataset[0].head_px):
+        people = EvaluationSet.from_dataset(dataset, contract.input_hw)
+        joints = find_joints(executor, people, stride=contract.stride, report=progress)
         return {
-            **result,
+            "executor": joints.executor,
+            "domain": dataset.domain,
+            "persons": len(people),
             "metrics": metrics(joints, people),
             "subsets": subset_metrics(joints, people),
         }
-    from edgepose.photographs import score_joints
-
-    return {**result, **score_joints(joints, dataset, contract.skeleton)}
+    scores = score_photographs(
+        executor,
+        dataset,
+        skeleton=contract.skeleton,
+        input_hw=contract.input_hw,
+        stride=contract.stride,
+        report=progress,
+    )
+    return scores.model_dump(mode="json")

@@ -16,8 +16,9 @@ from edgepose.artifact import Artifact
 from edgepose.data.images import read_image
 from edgepose.device.decode import decode_heatmaps, flip_average, heatmap_to_image_xy
 from edgepose.device.geometry import box_to_crop, crop_matrix, region_wh, resampler
+from edgepose.device.files import write_atomic
 from edgepose.errors import EdgeposeError
-from edgepose.report.overlay import draw_skeletons
+from edgepose.report.overlay import draw_skeletons, png_bytes
 from edgepose.skeleton import Skeleton, skeleton
 
 if TYPE_CHECKING:
@@ -280,3 +281,20 @@ def coco_results(
             }
         )
     return results
+
+
+def write_predictions(
+    folder: Path, photos: Sequence[Photo], predictions: Sequence[Prediction], skeleton: Skeleton
+) -> list[Path]:
+    """One PNG per photo with its skeletons, and predictions.json in COCO's results format."""
+    names = [f"{Path(photo.name).stem}.png" for photo in photos]
+    written = []
+    for photo, name in zip(photos, names, strict=True):
+        people = [p for p in predictions if p.image == photo.name]
+        unique = name if names.count(name) == 1 else f"{Path(photo.name).parent.name}-{name}"
+        path = Path(folder) / unique
+        write_atomic(path, png_bytes(draw(photo.image, people, skeleton)))
+        written.append(path)
+    results = json.dumps(coco_results(predictions, skeleton), indent=1)
+    write_atomic(Path(folder) / "predictions.json", results.encode() + b"\n")
+    return [*written, Path(folder) / "predictions.json"]

@@ -1,0 +1,37 @@
+"""The result of `edgepose eval` as text for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def _interval(metric: Mapping[str, Any]) -> str:
+    low, high = metric["ci95"]
+    return f"{metric['value']:6.2f}   95 % interval {low:.2f} to {high:.2f}"
+
+
+def scores_text(subject: str, result: Mapping[str, Any]) -> str:
+    """Scores with their intervals, per joint, and who computed them on what."""
+    lines = [
+        subject,
+        f"{result['persons']} people ({result['domain']}), run by {result['executor']}, "
+        "measured on this host",
+        "",
+    ]
+    found = result.get("metrics") or result["pck"]
+    if "mean_oks" in result:
+        people = f"over {result['oks_persons']} people"
+        lines.append(f"{'mean OKS':<12} {result['mean_oks']:6.3f}   {people}, boxes given")
+        lines.append(f"{'OKS AP':<12} {result['oks_ap']:6.2f}   {people}, boxes given")
+    lines += [f"{name:<12} {_interval(metric)}" for name, metric in found.items()]
+    for name, subset in result.get("subsets", {}).items():
+        scores = "  ".join(f"{key} {value:.2f}" for key, value in subset.items() if "@" in key)
+        lines.append(f"  {name:<16} {scores}  ({subset['persons']:.0f} people)")
+    first, second = list(found)[:2]
+    lines += ["", f"{'joint':<16} {first:>9} {second:>9}"]
+    for joint, value in found[first]["per_joint"].items():
+        other = found[second]["per_joint"][joint]
+        cells = ["-" if v is None else f"{v:.1f}" for v in (value, other)]
+        lines.append(f"{joint:<16} {cells[0]:>9} {cells[1]:>9}")
+    return "\n".join(lines)
