@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from edgepose.skeleton import SKELETONS
 from edgepose.strict_files import Rules, override, read_layers
@@ -67,6 +67,14 @@ class Student(_Strict):
         if value is not None and value not in SKELETONS:
             raise ValueError(f"unknown skeleton '{value}'{did_you_mean(value, SKELETONS)}")
         return value
+
+    @model_validator(mode="after")
+    def _joints_agree(self) -> Student:
+        if self.skeleton is not None and self.num_joints is not None:
+            joints = SKELETONS[self.skeleton].num_joints
+            if joints != self.num_joints:
+                raise ValueError(f"{self.skeleton} has {joints} joints, not {self.num_joints}")
+        return self
 
 
 class Budget(_Strict):
@@ -162,6 +170,14 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """Anything unprintable, line breaks too, is escaped: plain styles lose some of it."""
+        style = None if data.isprintable() else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 for _tag, _pattern, _first in IMPLICIT_TYPES:

@@ -83,8 +83,11 @@ def _yaml_files(folder: Path) -> list[Path]:
         return []
 
 
-def read_file(path: Path, *, problems: Problems) -> Node:
-    """The tree in one file; its top level is a mapping. EdgeposeError where it cannot be read."""
+def read_file(path: Path, *, problems: Problems, order: int = 0) -> Node:
+    """The tree in one file, the order-th of a document; its top level is a mapping.
+
+    EdgeposeError where it cannot be read.
+    """
     shown_as = shown_path(path)
     try:
         with open(path, "rb") as file:
@@ -108,7 +111,7 @@ def read_file(path: Path, *, problems: Problems) -> Node:
             fix="save the file as UTF-8",
         ) from None
     folders = tuple(Path(os.path.abspath(folder)) for folder in (path.parent, Path()))
-    node = parse(text, place=Place(shown_as, 1, folders), problems=problems)
+    node = parse(text, place=Place(shown_as, 1, folders, order), problems=problems)
     if node is None or node.value is None:
         raise EdgeposeError(f"{shown_as} is empty", fix="begin it with `version: 1`")
     if not isinstance(node.value, dict):
@@ -147,7 +150,7 @@ def read_layers(
     files: list[Path] = []
     while True:
         files.append(Path(os.path.realpath(path)))
-        node = read_file(path, problems=problems)
+        node = read_file(path, problems=problems, order=len(layers))
         entries = dict(node.mapping)
         version = entries.pop("version", None)
         if version is None:
@@ -221,9 +224,9 @@ def merge(base: Node, child: Node, *, rules: Rules, path: str = "") -> Node:
 def override(tree: Node, settings: Sequence[str], *, rules: Rules, problems: Problems) -> Node:
     """tree with `--set a.b.c=value` laid over it, in order. value: a YAML scalar or flow value."""
     folders = tuple(dict.fromkeys(reversed(tree.place.folders)))  # the current folder first
-    for setting in settings:
+    for order, setting in enumerate(settings, start=1000):
         key, equals, text = setting.partition("=")
-        place = Place(f"--set {short(setting, 80)}", None, folders)
+        place = Place(f"--set {short(setting, 80)}", None, folders, order)
         parts = key.strip().split(".")
         if not equals or not all(parts):
             problems.add(place, "expected key=value, as in --set stages.prune.ratio=0.5")

@@ -237,6 +237,8 @@ def _explain(
             continue
         if kind in EXPECTED or kind in ("literal_error", "enum"):
             words = EXPECTED.get(kind) or _one_of(_choices(context))
+            if kind == "string_type" and any(t.annotation is Path for t in spot.types):
+                words = EXPECTED["path_type"]
             expected.setdefault(spot.where, (spot.node, []))[1].append(words)
             continue
         told.add(spot.where)
@@ -252,9 +254,13 @@ def _explain(
     for where, (at, alternatives) in expected.items():
         if where not in told:
             words = " or ".join(dict.fromkeys(alternatives))
-            match = nearest(str(at.value), re.findall("'([^']*)'", words))
-            hint = f" (did you mean '{match}'?)" if match else ""
+            hint = _hint(at.value, re.findall("'([^']*)'", words))
             problems.add(at.place, f"{where}: expected {words}, got {shown(at.value)}{hint}")
+
+
+def _hint(value: object, choices: Sequence[str]) -> str:
+    match = nearest(str(value), choices)
+    return f" (did you mean '{match}'?)" if match else ""
 
 
 def _choices(context: Mapping[str, Any]) -> list[str]:
@@ -294,6 +300,10 @@ def _sentence(kind: str, context: Mapping[str, Any], message: str, spot: _Spot) 
     if kind == "string_too_long":
         return f"expected text of at most {context['max_length']} characters, got {count}"
     if kind == "string_pattern_mismatch":
+        either = re.fullmatch(r"\^\(([\w|-]+)\)\$", str(context["pattern"]))
+        if either:
+            choices = either[1].split("|")
+            return f"expected {_one_of(choices)}, got {shown(value)}{_hint(value, choices)}"
         return f"{shown(value)} does not fit the pattern {context['pattern']}"
     if kind == "path_not_file":
         return f"expected a file, got a folder: {short(str(value), 120)}"

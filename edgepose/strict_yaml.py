@@ -51,6 +51,7 @@ class Place:
     source: str  # "recipes/x.yaml", or "--set a.b=c"
     line: int | None  # 1-based; None on the command line
     folders: tuple[Path, ...]
+    order: int = 0  # among the sources: the named file, what it extends, the command line
 
     def __str__(self) -> str:
         return self.source if self.line is None else f"{self.source}:{self.line}"
@@ -98,10 +99,7 @@ class Problems:
         """EdgeposeError with a line per problem. what: "recipe x.yaml"; check: a command to try."""
         if not self._found:
             return
-        sources = list(dict.fromkeys(place.source for place, _ in self._found))
-        self._found.sort(
-            key=lambda p: (p[0].line is None, sources.index(p[0].source), p[0].line or 0)
-        )
+        self._found.sort(key=lambda found: (found[0].order, found[0].line or 0))
         lines = [f"{place}: {text}" for place, text in self._found]
         if len(lines) > MAX_PROBLEMS_SHOWN:
             lines[MAX_PROBLEMS_SHOWN:] = [f"... and {len(lines) - MAX_PROBLEMS_SHOWN} more"]
@@ -242,7 +240,7 @@ class _Reader:
             if not isinstance(key_node, yaml.ScalarNode):
                 self.problems.add(place, f"{path or 'top level'}: a key must be plain text")
                 continue
-            key = key_node.value
+            key = _whole(key_node.value)
             here = join(path, key)
             if not is_text(key):
                 self.problems.add(place, f"{here}: the key is not text (half a character)")
@@ -259,7 +257,7 @@ class _Reader:
         return entries
 
     def _scalar(self, node: yaml.ScalarNode, place: Place, path: str) -> Scalar:
-        kind, text = node.tag.removeprefix(TAG), node.value
+        kind, text = node.tag.removeprefix(TAG), _whole(node.value)
         if kind in ("int", "float") and len(text) > MAX_NUMBER_CHARS:
             self.problems.add(place, f"{path}: a number of {len(text):,} digits")
         elif kind == "null":
@@ -275,7 +273,7 @@ class _Reader:
             self.problems.add(place, f"{path}: the number {text} is too large")
         elif kind in ("str", "merge"):
             if is_text(text):
-                return str(text)
+                return text
             self.problems.add(place, f"{path}: the text holds half a character (a lone surrogate)")
         else:
             self._bad_tag(node, place, path)
@@ -289,6 +287,13 @@ class _Reader:
 def is_text(text: str) -> bool:
     """False for text with lone surrogates, which no file can hold."""
     return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _whole(text: str) -> str:
+    """text with the surrogate pairs of JSON's escapes joined; lone surrogates stay."""
+    if is_text(text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 def join(path: str, key: str) -> str:
