@@ -1,0 +1,24 @@
+"""What several rooms' tests need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tests run side by side; each keeps to one core."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Public evaluation vectors, photographs and key lists; not part of the repository."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is absent: reference data is not part of the repository")
+    return SHARED
