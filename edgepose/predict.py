@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from edgepose.artifact import Artifact
 from edgepose.data.images import read_image
 from edgepose.device.decode import decode_heatmaps, flip_average, heatmap_to_image_xy
-from edgepose.device.geometry import box_to_crop, crop_matrix, region_wh, resampler
 from edgepose.device.files import write_atomic
+from edgepose.device.geometry import box_to_crop, crop_matrix, region_wh, resampler
 from edgepose.errors import EdgeposeError
 from edgepose.report.overlay import draw_skeletons, png_bytes
 from edgepose.skeleton import Skeleton, skeleton
@@ -287,12 +287,14 @@ def write_predictions(
     folder: Path, photos: Sequence[Photo], predictions: Sequence[Prediction], skeleton: Skeleton
 ) -> list[Path]:
     """One PNG per photo with its skeletons, and predictions.json in COCO's results format."""
-    names = [f"{Path(photo.name).stem}.png" for photo in photos]
-    written = []
-    for photo, name in zip(photos, names, strict=True):
+    written: list[Path] = []
+    for photo in photos:
         people = [p for p in predictions if p.image == photo.name]
-        unique = name if names.count(name) == 1 else f"{Path(photo.name).parent.name}-{name}"
-        path = Path(folder) / unique
+        stem, again = Path(photo.name).stem, 2
+        path = Path(folder) / f"{stem}.png"
+        while path in written:  # images of one name from several folders
+            path = Path(folder) / f"{stem}-{again}.png"
+            again += 1
         write_atomic(path, png_bytes(draw(photo.image, people, skeleton)))
         written.append(path)
     results = json.dumps(coco_results(predictions, skeleton), indent=1)

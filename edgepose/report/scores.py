@@ -11,6 +11,20 @@ def _interval(metric: Mapping[str, Any]) -> str:
     return f"{metric['value']:6.2f}   95 % interval {low:.2f} to {high:.2f}"
 
 
+def _oks_lines(result: Mapping[str, Any]) -> list[str]:
+    """OKS and AP with what they are over; a dash where nobody has a known area."""
+    people = f"over {result['oks_persons']} people with a known area, boxes given"
+    oks, ap = result["mean_oks"], result["oks_ap"]
+    return [
+        f"Over the {len(result['joints'])} joints that model and data name alike, so not "
+        "comparable",
+        "with COCO's figures over 17 joints or with PCKh. PCK: part of the box's longer side.",
+        "",
+        f"{'mean OKS':<12} {'-' if oks is None else f'{oks:6.3f}'}   {people}",
+        f"{'OKS AP':<12} {'-' if ap is None else f'{ap:6.2f}'}   {people}",
+    ]
+
+
 def scores_text(subject: str, result: Mapping[str, Any]) -> str:
     """Scores with their intervals, per joint, and who computed them on what."""
     lines = [
@@ -21,9 +35,7 @@ def scores_text(subject: str, result: Mapping[str, Any]) -> str:
     ]
     found = result.get("metrics") or result["pck"]
     if "mean_oks" in result:
-        people = f"over {result['oks_persons']} people"
-        lines.append(f"{'mean OKS':<12} {result['mean_oks']:6.3f}   {people}, boxes given")
-        lines.append(f"{'OKS AP':<12} {result['oks_ap']:6.2f}   {people}, boxes given")
+        lines += _oks_lines(result)
     lines += [f"{name:<12} {_interval(metric)}" for name, metric in found.items()]
     for name, subset in result.get("subsets", {}).items():
         scores = "  ".join(f"{key} {value:.2f}" for key, value in subset.items() if "@" in key)

@@ -17,6 +17,7 @@ from edgepose.bench.latency import Plan, drift_note, time_calls
 from edgepose.bench.photographs import score_photographs
 from edgepose.bench.record import BenchRecord, LatencyMs, load_record, save_record, to_json_bytes
 from edgepose.errors import EdgeposeError
+from edgepose.report.scores import scores_text
 from edgepose.report.terminal import bench_text
 from edgepose.skeleton import COCO17, MPII16, Skeleton
 from edgepose.target import load_target
@@ -205,6 +206,12 @@ def test_photographs_are_scored_by_joint_names() -> None:
     assert bad.pck["pck@0.2"].value == pytest.approx(0.0)
     assert bad.mean_oks is not None
     assert bad.mean_oks < 0.1
+    shown = scores_text("model", good.model_dump(mode="json"))
+    assert f"{good.mean_oks:.3f}" in shown
+    assert "12 joints" in shown
+    assert max(len(line) for line in shown.splitlines()) <= 88
+    unsized = good.model_copy(update={"mean_oks": None, "oks_ap": None, "oks_persons": 0})
+    assert "mean OKS     -" in scores_text("model", unsized.model_dump(mode="json"))
     stranger = Skeleton(name="tail", joints=("tail",), flip_pairs=(), limbs=())
     with pytest.raises(EdgeposeError, match="share no joint"):
         score_photographs(fakes.BrightSpot(), CocoBlocks(), **{**options, "skeleton": stranger})
