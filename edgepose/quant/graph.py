@@ -31,7 +31,7 @@ from edgepose.quant.observers import (
     WeightGridPerChannel,
 )
 from edgepose.quant.pt2e import convert_pt2e, prepare_pt2e
-from edgepose.quant.quantizer import KEY, PoseQuantizer, moved_inputs
+from edgepose.quant.quantizer import KEY, RELUS, PoseQuantizer, moved_inputs
 
 OBSERVERS: dict[str, type[ActivationGrid]] = {"histogram": HistogramGrid, "minmax": MaxGrid}
 MAX_BATCH = 4096
@@ -82,7 +82,7 @@ def prepare_qat(model: PoseModel) -> fx.GraphModule:
     Activation ranges start from the model's plan where it has one (calibrate first, for a good
     start) and follow a moving average until `freeze_observers`. The state dict restores all of it.
     """
-    prepared = _prepare(model, MovingMaxGrid)
+    prepared = _prepare(model, MovingMaxGrid, fuse_relu=True)
     plan = model.spec.quant
     for key, grid in activation_grids(prepared).items():
         if plan is not None and key in plan.activation_scales:
@@ -157,7 +157,28 @@ def int8_graph(model: PoseModel, *, batch: int | None = None) -> fx.GraphModule:
             )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return convert_pt2e(annotated)
+        converted: fx.GraphModule = convert_pt2e(annotated)
+    _read_sizes_off_input(converted)
+    return converted
+
+
+def _read_sizes_off_input(graph_module: fx.GraphModule) -> None:
+    """Let shape queries read the input itself instead of its dequantized copy."""
+    image = next(n for n in graph_module.graph.nodes if n.op == "placeholder")
+    for node in graph_module.graph.nodes:
+        if node.target is torch.ops.aten.sym_size.int and _copies(node.args[0], image):
+            node.args = (image, *node.args[1:])
+    graph_module.graph.eliminate_dead_code()
+    graph_module.recompile()
+
+
+def _copies(node: Any, image: fx.Node) -> bool:
+    """Whether `node` is `image` behind quantize and dequantize alone."""
+    while node is not image:
+        if node.op != "call_function" or "quantize_per_tensor" not in str(node.target):
+            return False
+        node = node.args[0]
+    return True
 
 
 def _float_layers(model: PoseModel) -> frozenset[str]:
@@ -192,10 +213,13 @@ def _observed(prepared: fx.GraphModule) -> Iterator[tuple[fx.Node, Any]]:
                 yield node, module
 
 
-def _prepare(model: PoseModel, activation: type[ActivationGrid]) -> fx.GraphModule:
+def _prepare(
+    model: PoseModel, activation: type[ActivationGrid], *, fuse_relu: bool = False
+) -> fx.GraphModule:
     """The graph that is run: grids only where a value is new, under names that say which.
 
-    Behind an operator that only moves values everything is on the grid already.
+    Behind an operator that only moves values everything is on the grid already. With `fuse_relu` a
+    grid behind a ReLU of its own does the ReLU's work.
     """
     annotated = _annotated(model, activation)
     graph = annotated.graph
@@ -209,6 +233,10 @@ def _prepare(model: PoseModel, activation: type[ActivationGrid]) -> fx.GraphModu
         name = source.target if isinstance(grid, WeightGridPerChannel) else grid.key
         node.target = "grid_" + str(name).replace(".", "_").replace(":", "_")
         grids[node.target] = grid
+        if fuse_relu and source.target in RELUS and len(source.users) == 1:
+            grid.relu = True
+            node.args = (source.args[0],)
+            graph.erase_node(source)
     parameters: dict[str, Tensor] = dict(annotated.named_parameters())
     used = {str(n.target) for n in graph.nodes if n.op == "get_attr"}
     root = {k: v for k, v in parameters.items() if k in used} | grids

@@ -32,7 +32,9 @@ def round_scale(scale: Tensor) -> Tensor:
 
 def weight_scales(weight: Tensor) -> Tensor:
     """(Cout, ...) float32 -> (Cout,) float32: max |w| / 127 per output channel, floored and rounded."""
-    largest = weight.detach().flatten(1).abs().amax(dim=1).to(torch.float64)
+    axes = tuple(range(1, weight.ndim))
+    weight = weight.detach()
+    largest = torch.maximum(weight.amax(axes), -weight.amin(axes)).to(torch.float64)
     scales = round_scale(largest / WEIGHT_RANGE[1])
     return torch.maximum(scales, round_scale(scales.max() * CHANNEL_FLOOR))
 
