@@ -99,7 +99,7 @@ def read_file(path: Path, *, problems: Problems, order: int = 0) -> Node:
         ) from None
     if len(data) > MAX_BYTES:
         raise EdgeposeError(
-            f"{shown_as} is larger than {MAX_BYTES / 1e6:.0f} MB",
+            f"{shown_as} is larger than {MAX_BYTES // 1000} kB",
             fix="name a recipe or target file",
         )
     try:

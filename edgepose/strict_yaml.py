@@ -20,7 +20,7 @@ import yaml
 
 from edgepose.errors import EdgeposeError
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 250_000  # PyYAML reads the worst of it in a second or two
 MAX_VALUES = 10_000
 MAX_DEPTH = 32
 MAX_NUMBER_CHARS = 40

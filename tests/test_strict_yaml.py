@@ -333,7 +333,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert said in str(error.value)
     for data, said in {
         b"version: 1\na: \xff\n": "bad.yaml:2: not UTF-8 text (byte 0xff)",
-        b"#" * 1_000_001: "bad.yaml is larger than 1 MB",
+        b"#" * 250_001: "bad.yaml is larger than 250 kB",
         b"\xff\xfev\x00": "bad.yaml:1: not UTF-8 text",
     }.items():
         (tmp_path / "bad.yaml").write_bytes(data)
