@@ -16,9 +16,9 @@ def _oks_lines(result: Mapping[str, Any]) -> list[str]:
     people = f"over {result['oks_persons']} people with a known area, boxes given"
     oks, ap = result["mean_oks"], result["oks_ap"]
     return [
-        f"Over the {len(result['joints'])} joints that model and data name alike, so not "
-        "comparable",
-        "with COCO's figures over 17 joints or with PCKh. PCK: part of the box's longer side.",
+        f"Over the {len(result['joints'])} joints that model and data name alike, each person in "
+        "the given box:",
+        "not COCO's AP, which needs a detector and 17 joints. PCK: part of the box's longer side.",
         "",
         f"{'mean OKS':<12} {'-' if oks is None else f'{oks:6.3f}'}   {people}",
         f"{'OKS AP':<12} {'-' if ap is None else f'{ap:6.2f}'}   {people}",
