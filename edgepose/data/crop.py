@@ -137,22 +137,20 @@ def augment(
     )
     image = crop.image
     if rng.random() < config.occlusion:
-        image = _occlude(image, rng)
+        _occlude(image, rng)
     if config.photometric > 0:
         image = _vary_pixels(image, rng, strength=config.photometric)
     return Crop(image, crop.joints_xy, crop.annotated, crop.matrix)
 
 
-def _occlude(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """One or two rectangles of one colour or of noise, each side 10 to 35 % of the crop's."""
-    out = image.copy()
-    height, width = out.shape[:2]
+def _occlude(image: NDArray[np.uint8], rng: np.random.Generator) -> None:
+    """Paint one or two rectangles, a colour or noise, sides of 10 to 35 % of the crop's."""
+    height, width = image.shape[:2]
     for _ in range(int(rng.integers(1, 3))):
         h, w = (max(1, int(rng.uniform(0.1, 0.35) * side)) for side in (height, width))
         top, left = int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1))
         size = (h, w, 3) if rng.random() < 0.5 else (1, 1, 3)
-        out[top : top + h, left : left + w] = rng.integers(0, 256, size, dtype=np.uint8)
-    return out
+        image[top : top + h, left : left + w] = rng.integers(0, 256, size, dtype=np.uint8)
 
 
 def _colour_matrix(rng: np.random.Generator, strength: float) -> NDArray[np.float64]:

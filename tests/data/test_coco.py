@@ -184,14 +184,14 @@ def test_what_cannot_be_used_is_skipped_and_counted(world):
 
 def test_joints_without_a_label_have_no_position(world):
     folder, content = world
-    content["annotations"] = [person(1, 0, seen=5)]
+    content["annotations"] = [person(1, 0, seen=5), person(2, 1, seen=5)]
     content["annotations"][0]["keypoints"][2] = 1
     sample = open_split(
         Config(annotations=written(world), images=folder, train_fraction=1), "train"
     )
     assert sample[0].annotated.tolist() == [True] * 5 + [False] * 12
     assert not sample[0].joints_xy[5:].any()
-    assert sample[0].tags == {"occluded"}
+    assert (sample[0].tags, sample[1].tags) == ({"occluded"}, set())
 
 
 def test_overlapping_people_are_tagged(world):

@@ -49,6 +49,20 @@ def test_equals_the_literal_rule(person, shape):
     np.testing.assert_array_equal(weights, expected_weights)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_where_a_joint_leaves_the_heatmap(axis):
+    """Pixel by pixel across both borders: the weight drops when the last pixel is gone."""
+    joints = np.full((60, 2), 40.0)
+    joints[:, axis] = np.arange(-20, 40) * 4.0
+    heatmaps, weights = encode_heatmaps(
+        joints, np.ones(60, bool), heatmap_hw=(20, 20), stride=4, sigma=2.0
+    )
+    expected, expected_weights = literal_target(joints, np.ones(60, bool), (20, 20), 4, 2.0)
+    np.testing.assert_array_equal(weights, expected_weights)
+    np.testing.assert_allclose(heatmaps, expected, atol=1e-6)
+    assert weights.sum() == 7 + 20 + 6  # int() truncates: -7 counts as -6
+
+
 def test_batch_is_each_person_on_its_own():
     rng = np.random.default_rng(0)
     joints, annotated = rng.uniform(-40, 300, (9, 16, 2)), rng.random((9, 16)) < 0.8

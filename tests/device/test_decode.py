@@ -65,6 +65,20 @@ def test_positive_scaling_moves_no_joint(heatmaps, factor):
     np.testing.assert_array_equal(a, b)
 
 
+def test_the_quarter_pixel_at_every_place_of_a_small_heatmap():
+    """A peak at each pixel in turn, on a slope: where the border rule starts is exact."""
+    slope = np.add.outer(np.arange(7), np.arange(9)).astype(np.float32) / 100
+    heatmaps = np.tile(slope, (63, 1, 1, 1))
+    heatmaps.reshape(63, 63)[np.arange(63), np.arange(63)] = 1
+    xy, score = decode.decode_heatmaps(heatmaps)
+    expected_xy, expected_score = literal_decode(heatmaps)
+    np.testing.assert_array_equal(xy, expected_xy)
+    np.testing.assert_array_equal(score, expected_score)
+    moved = (xy[:, 0] % 1 == 0.25).all(axis=1)
+    assert moved.reshape(7, 9)[2:6, 2:8].all()
+    assert moved.sum() == 4 * 6
+
+
 def test_ties_take_the_lowest_index():
     heatmaps = np.zeros((1, 1, 8, 8), np.float32)
     heatmaps[0, 0, 5, 2] = heatmaps[0, 0, 5, 6] = heatmaps[0, 0, 2, 6] = 1

@@ -103,6 +103,15 @@ def test_numpy_resampler_on_a_large_image_far_from_the_origin():
     assert np.abs(got - expected).max() <= 1
 
 
+def test_numpy_resampler_rounds_as_opencv_does_not_just_near_it():
+    image = np.random.default_rng(4).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+    matrix = geometry.crop_matrix((80, 80), (131, 131), (128, 128), rotation_deg=-21)
+    opencv, _ = geometry.resampler()
+    expected = opencv(image, matrix, (128, 128))
+    got = geometry.warp_affine_numpy(image, matrix, (128, 128))
+    assert (got != expected).mean() < 0.001
+
+
 def test_a_crop_outside_the_image_is_black():
     image = np.full((40, 40, 3), 255, np.uint8)
     matrix = geometry.crop_matrix((1e6, -1e6), (50, 50), (32, 32))

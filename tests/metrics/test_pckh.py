@@ -134,7 +134,8 @@ def test_equals_the_literal_definition(seed, people, joints, convention, alpha):
         pred, true, head_px=head, annotated=annotated, alpha=alpha, counted=counted,
         convention=convention,
     )  # fmt: skip
-    inclusive, weighted = CONVENTIONS[convention]
+    inclusive = convention == "hrnet"
+    weighted = convention != "pytorch-pose"
     each, mean = literal_pckh(
         pred, true, head, annotated, alpha=alpha, counted=counted, inclusive=inclusive,
         weighted=weighted,
