@@ -103,7 +103,7 @@ def bench_text(record: BenchRecord, *, width: int = 80, color: bool = False) -> 
     if record.persons is not None:
         lines.append(f"accuracy over {record.persons:,} persons ({record.domain})")
     c = record.conditions
-    lines.append(f"host: {c.name}, {c.os}, {c.isa_short}")
+    lines.append(f"host: {c.name}, {c.os}")
     if c.load_average is not None:
         load = f"load average {c.load_average[0]:.2f} before"
         if record.other_load_cores is not None:
