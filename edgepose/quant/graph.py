@@ -22,7 +22,7 @@ from edgepose.errors import EdgeposeError
 from edgepose.models.deploy import to_deploy
 from edgepose.models.plan import QuantPlan
 from edgepose.models.pose_model import PoseModel
-from edgepose.quant.grid import snap
+from edgepose.quant.grid import round_scale, snap
 from edgepose.quant.observers import (
     ActivationGrid,
     HistogramGrid,
@@ -44,7 +44,9 @@ def deploy_form(model: PoseModel) -> PoseModel:
     return model.with_module(to_deploy(model.module()), form="deploy", quant=None)
 
 
-def export(module: nn.Module, *, input_hw: tuple[int, int], batch: int | None = None) -> fx.GraphModule:
+def export(
+    module: nn.Module, *, input_hw: tuple[int, int], batch: int | None = None
+) -> fx.GraphModule:
     """The ATen graph of `module` for (N, 3, *input_hw) float32; any N, or `batch` alone if given.
 
     Raises EdgeposeError with the tracer's own message for a module that cannot be exported.
@@ -122,7 +124,8 @@ def finish(model: PoseModel, prepared: nn.Module, *, source: str) -> PoseModel:
     if not all(torch.isfinite(t).all() for t in tensors.values()):
         bad = [k for k, t in tensors.items() if not torch.isfinite(t).all()]
         raise EdgeposeError(f"{bad[0]} is not finite", fix="lower the learning rate")
-    scales = {key: float(grid.scale) for key, grid in activation_grids(prepared).items()}
+    grids = activation_grids(prepared)
+    scales = {key: float(round_scale(grid.scale)) for key, grid in grids.items()}
     plan = QuantPlan(
         mode="static",
         source=source,

@@ -180,9 +180,9 @@ class MaxGrid(ActivationGrid):
 class HistogramGrid(MaxGrid):
     """The clipping bound with the least squared rounding and clipping error over all batches.
 
-    A histogram of |x| over [0, top); zeros (half of what a ReLU gives) cost nothing and are left
-    out. `top` doubles when it is exceeded, so the result does not depend on how batches were cut
-    except through the first `top`.
+    A histogram of |x| over [0, top), a power of two that doubles when it is exceeded: the counts, and
+    so the result, do not depend on how the images were cut into batches. The first bin is left out:
+    a ReLU's zeros cost nothing under any bound.
     """
 
     counts: Tensor
@@ -204,9 +204,9 @@ class HistogramGrid(MaxGrid):
             pairs = self.counts.reshape(-1, 2).sum(1)
             self.counts.copy_(torch.cat([pairs, torch.zeros_like(pairs)]))
             self.top.mul_(2)
-        size = x.detach().abs().flatten()
-        size = size[size > 0]
-        self.counts.add_(torch.histc(size, HISTOGRAM_BINS, 0, self.top.item()).double())
+        bins = x.detach().abs().mul_(HISTOGRAM_BINS / self.top.item()).to(torch.int32).flatten()
+        bins.clamp_(max=HISTOGRAM_BINS - 1)
+        self.counts.add_(torch.bincount(bins, minlength=HISTOGRAM_BINS))
 
     def bound(self) -> Tensor:
         if not self.seen.item() > 0:
@@ -216,5 +216,5 @@ class HistogramGrid(MaxGrid):
         bounds = self.seen.double() * torch.arange(1, _CANDIDATES + 1) / _CANDIDATES
         steps = bounds[:, None] / self.quant_max
         codes = torch.round(centres / steps).clamp_max(self.quant_max)
-        errors = ((codes * steps - centres).square() * self.counts).sum(1)
+        errors = ((codes * steps - centres).square() * self.counts)[:, 1:].sum(1)
         return bounds[errors.argmin()].float().reshape(1)
