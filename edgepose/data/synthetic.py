@@ -22,8 +22,9 @@ from edgepose.skeleton import MPII16, Skeleton
 VERSION = "synthetic-people-v1"
 FROZEN_PX = 128
 FROZEN_COUNT = 8
-# Not frozen yet.
-FROZEN_SHA256 = ""
+# Recorded on 21 November 2026, before any reported training.
+FROZEN_SHA256 = "5c79b46289d73ee3d6b2374f9798aee1786d3517cd17534357b9c399c002bdd7"
+FROZEN_LABELS_SHA256 = "cf0d4e5bfe52ca5d03d9c7f40a06b0677a7ce9e69f42363c22726e7fe0e146d2"
 
 
 class Config(BaseModel):

@@ -1,4 +1,4 @@
-"""What arms do, by situation. Angles in degrees: shoulder flexion, abduction, inward twist, elbow."""
+"""What arms do, by situation. Degrees: shoulder flexion, abduction, inward twist; elbow."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def patch(d: Draws, kind: str, size_wh: tuple[int, int], zoom: float, low: RGB, 
     if d.chance(0.5):
         crop = crop[:, ::-1]
     gray = cv2.resize(np.ascontiguousarray(crop), (w, h), interpolation=cv2.INTER_LINEAR)
-    return np.take(ramp(low, high), gray, axis=0)
+    return np.take(ramp(low, high), gray.astype(np.uint8, copy=False), axis=0)
 
 
 def paste(canvas: Image, x0: float, y0: float, x1: float, y1: float, d: Draws, kind: str,
@@ -83,13 +83,14 @@ def pair(d: Draws, rgb: RGB, contrast: float) -> tuple[RGB, RGB]:
 _GROUNDS: tuple[tuple[str, RGB, float], ...] = (
     ("soil", (98, 122, 62), 0.35), ("soil", (70, 96, 48), 0.4), ("grit", (122, 120, 118), 0.22),
     ("grit", (92, 92, 96), 0.25), ("soil", (176, 156, 120), 0.2), ("grit", (164, 158, 150), 0.18),
-    ("soil", (206, 190, 156), 0.12), ("plaster", (210, 214, 222), 0.1), ("brick", (140, 120, 108), 0.25),
-    ("soil", (118, 94, 70), 0.35),
+    ("soil", (206, 190, 156), 0.12), ("plaster", (210, 214, 222), 0.1),
+    ("brick", (140, 120, 108), 0.25), ("soil", (118, 94, 70), 0.35),
 )  # fmt: skip
 _FLOORS: tuple[tuple[str, RGB, float], ...] = (
     ("plank", (152, 112, 74), 0.3), ("plank", (196, 160, 118), 0.22), ("plank", (92, 66, 48), 0.3),
-    ("brick", (176, 172, 166), 0.15), ("plaster", (122, 116, 112), 0.15), ("grit", (104, 100, 110), 0.2),
-    ("plaster", (150, 70, 62), 0.25), ("plaster", (80, 96, 120), 0.25),
+    ("brick", (176, 172, 166), 0.15), ("plaster", (122, 116, 112), 0.15),
+    ("grit", (104, 100, 110), 0.2), ("plaster", (150, 70, 62), 0.25),
+    ("plaster", (80, 96, 120), 0.25),
 )  # fmt: skip
 _WALLS: tuple[tuple[str, RGB, float], ...] = (
     ("plaster", (216, 210, 198), 0.08), ("plaster", (186, 196, 204), 0.08),
@@ -162,7 +163,8 @@ def _outdoor(canvas: Image, d: Draws, stage: Stage) -> None:
                 low, high = pair(d, d.pick(((176, 160, 144), (150, 140, 136), (120, 128, 140),
                                             (170, 110, 90), (206, 200, 190))), 0.3)  # fmt: skip
                 paste(canvas, x, horizon - h, x + w, horizon + 0.04 * size, d,
-                      "block" if d.chance(0.75) else "brick", d.between(0.5, 1.6), low, high)  # fmt: skip
+                      "block" if d.chance(0.75) else "brick", d.between(0.5, 1.6),
+                      low, high)  # fmt: skip
                 x += w + (d.between(0, 0.3) * size if d.chance(0.5) else 0)
         if d.chance(0.6):  # trees along the horizon
             h = d.between(0.08, 0.5) * size

@@ -21,7 +21,8 @@ SURFACE = 256
 
 @dataclass(frozen=True)
 class Banks:
-    """patterns, folds: (n, TILE, TILE), their values in the upper 3 and lower 5 bits; surfaces: name -> (n, SURFACE, SURFACE);
+    """patterns, folds: (n, TILE, TILE), their values in the upper 3 and lower 5 bits;
+    surfaces: name -> (n, SURFACE, SURFACE);
     grain: (512, 512, 3) int16, bell-shaped, standard deviation 32."""
 
     patterns: NDArray[np.uint8]
@@ -88,7 +89,7 @@ def _folds(d: Draws) -> NDArray[np.uint8]:
     for n in range(16):
         wide = octaves(d, TILE * 2, coarsest=5 + n % 4, count=3)
         tall = cv2.resize(wide[: TILE * (1 + n % 2)], (TILE, TILE), interpolation=cv2.INTER_AREA)
-        out.append(tall >> 3)
+        out.append(tall.astype(np.uint8) >> 3)
     return np.stack(out)
 
 
@@ -156,7 +157,9 @@ def _surfaces(d: Draws) -> dict[str, NDArray[np.uint8]]:
 def banks() -> Banks:
     """The banks, made on first use (about a second)."""
     d = Draws(seed_for("edgepose banks", 1))
-    bell = d.noise_array((512, 512, 3)) + d.noise_array((512, 512, 3)) + d.noise_array((512, 512, 3))
+    bell = (
+        d.noise_array((512, 512, 3)) + d.noise_array((512, 512, 3)) + d.noise_array((512, 512, 3))
+    )
     return Banks(
         patterns=_patterns(d),
         folds=_folds(d),

@@ -79,8 +79,10 @@ def _halfway(a: Frame, b: Frame) -> Frame:
 Profile = list[tuple[Vec, Frame, float, float, float, float]]  # place, frame, w, d, v, ambient
 
 
-def _limb(mesh: Mesh, profile: Profile, *, covered: int, cloth: int, skin: int, ease: float) -> None:
-    """A tube over `profile`; its first `covered` rings wear `cloth`, soon `ease` times as thick."""
+def _limb(
+    mesh: Mesh, profile: Profile, *, covered: int, cloth: int, skin: int, ease: float
+) -> None:
+    """A tube over `profile`; its first `covered` rings wear `cloth`, `ease` times as thick."""
     last = -1
     for n, (place, frame, w, d, v, ambient) in enumerate(profile):
         dressed = n < covered
@@ -115,9 +117,9 @@ def _torso(mesh: Mesh, p: Posed, o: Outfit) -> None:
         (at(w, wf, 0, -0.010 * h, 0.004), wf, 0.078 * h * g * slim * e, 0.060 * h * g * e, 0.95),
         (at(o0, pf, 0, 0.052 * h, 0.0), pf, 0.94 * hip_w * e, 0.064 * h * g * e, 0.95),
         (at(o0, pf, 0, 0.010 * h, -0.004), pf, hip_w * e, 0.067 * h * g * e, 0.9),
-        (at(o0, pf, 0, -0.035 * h, -0.006), pf, 0.97 * hip_w, 0.066 * h * g, 0.8),
-        (at(o0, pf, 0, -0.066 * h, -0.004), pf, 0.62 * hip_w, 0.050 * h * g, 0.55),
-        (at(o0, pf, 0, -0.080 * h, 0.0), pf, 0.02 * h, 0.02 * h, 0.5),
+        (at(o0, pf, 0, -0.035 * h, -0.006), pf, 0.97 * hip_w, 0.066 * h * g, 0.85),
+        (at(o0, pf, 0, -0.066 * h, -0.004), pf, 0.62 * hip_w, 0.050 * h * g, 0.75),
+        (at(o0, pf, 0, -0.080 * h, 0.0), pf, 0.02 * h, 0.02 * h, 0.7),
     ]  # fmt: skip
     hem = o.hem_ring
     last = -1

@@ -77,10 +77,7 @@ class Camera:
 def sample_camera(d: Draws, *, target: tuple[float, float, float], lying: bool) -> Camera:
     """All around, somewhat more often from the front; mostly near eye level; 2.4 to 9 m away."""
     azimuth = d.near(0, 32) if d.chance(0.38) else d.between(-180, 180)
-    if d.chance(0.06):
-        elevation = d.between(28, 58)
-    else:
-        elevation = d.near(7, 8)
+    elevation = d.between(28, 58) if d.chance(0.06) else d.near(7, 8)
     if lying:
         elevation = d.between(12, 50)
     roll = d.near(0, 9) if d.chance(0.12) else d.near(0, 2.2)

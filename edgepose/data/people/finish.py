@@ -36,14 +36,16 @@ def finish(image: Image, d: Draws) -> Image:
         grain = banks().grain
         x, y = d.below(max(grain.shape[1] - size, 1)), d.below(max(grain.shape[0] - size, 1))
         strength = d.between(1, 9) if d.chance(0.85) else d.between(9, 18)
+        if size > grain.shape[0]:
+            grain = np.tile(grain, (-(-size // grain.shape[0]),) * 2 + (1,))
         piece = grain[y : y + size, x : x + size]
-        if piece.shape[:2] != image.shape[:2]:  # frames beyond the bank's size
-            piece = cv2.resize(grain, (size, size), interpolation=cv2.INTER_NEAREST)
         noisy = image + ((piece * round(strength * 8)) >> 8)
         image = np.clip(noisy, 0, 255).astype(np.uint8)
 
     if d.chance(0.35):
         quality = 35 + d.below(60)
         packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        image = cv2.imdecode(packed, cv2.IMREAD_COLOR).astype(np.uint8)
+        unpacked = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+        assert unpacked is not None  # it was packed one line above
+        image = unpacked.astype(np.uint8, copy=False)
     return image

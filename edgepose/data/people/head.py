@@ -71,8 +71,12 @@ def add_head(mesh: Mesh, p: Posed, o: Outfit) -> None:
                 mesh.join(last, ring, Material.HAT)
             last = ring
     elif o.hat == "brim":
-        inner = mesh.ring(at(origin, frame, 0, 0.72 * size, 0), frame, 0.30 * size, 0.37 * size, 0.9)
-        outer = mesh.ring(at(origin, frame, 0, 0.68 * size, 0), frame, 0.58 * size, 0.64 * size, 1.0)
+        inner = mesh.ring(
+            at(origin, frame, 0, 0.72 * size, 0), frame, 0.30 * size, 0.37 * size, 0.9
+        )
+        outer = mesh.ring(
+            at(origin, frame, 0, 0.68 * size, 0), frame, 0.58 * size, 0.64 * size, 1.0
+        )
         mesh.join(inner, outer, Material.HAT, two_sided=True)
 
 

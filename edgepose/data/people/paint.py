@@ -26,7 +26,8 @@ def _hair_mask(style: str) -> NDArray[np.uint16]:
     height = 1 - (np.arange(TILE) + 0.5) / TILE
     mask = (255 * (height[:, None] >= line[None, :])).astype(np.uint8)
     soft = cv2.blur(mask, (3, 3)).astype(np.uint16)
-    return (soft + (soft >> 7))[..., None]
+    share: NDArray[np.uint16] = (soft + (soft >> 7))[..., None]
+    return share
 
 
 _SHARE = (np.arange(256) >> 5).astype(np.float32)[:, None] / 7  # of the second colour
@@ -40,7 +41,8 @@ def _cloth(pair: tuple[RGB, RGB], pattern: int, folds: int, depth: float) -> NDA
     first, second = (np.array(rgb, np.float32) for rgb in pair)
     table = (first + (second - first) * _SHARE) * (_FOLD * np.float32(depth) + (1 - 0.5 * depth))
     index = b.patterns[pattern] | b.folds[folds % len(b.folds)]
-    return np.take(np.clip(table, 0, 255).astype(np.uint8), index, axis=0)
+    cloth: NDArray[np.uint8] = np.take(np.clip(table, 0, 255).astype(np.uint8), index, axis=0)
+    return cloth
 
 
 def _scaled(rgb: RGB, factor: float) -> RGB:
@@ -66,7 +68,14 @@ def _face(o: Outfit) -> NDArray[np.uint8]:
     mid = TILE / 2
     for side in (-1, 1):
         _dot(tile, mid + side * 16.0, 31, 2.2, 4.0, _scaled(skin, 0.86))  # ears
-        _dot(tile, mid + side * 6.5, 42, 3.2, 3.6, (min(skin[0] * 1.04, 255), *_scaled(skin, 0.95)[1:]))
+        _dot(
+            tile,
+            mid + side * 6.5,
+            42,
+            3.2,
+            3.6,
+            (min(skin[0] * 1.04, 255), *_scaled(skin, 0.95)[1:]),
+        )
     if o.beard:
         _dot(tile, mid, 52, 10.5, 11, _scaled(hair, 0.9))
         _dot(tile, mid, 45, 5.0, 4.0, skin)

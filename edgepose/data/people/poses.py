@@ -96,7 +96,7 @@ def _sit_ground(a: Angles, d: Draws) -> None:
     a["pelvis_pitch"] = d.near(-14, 6)
     if d.chance(0.5):  # knees up
         for side in "lr":
-            flex = d.between(98, 118)
+            flex = d.between(110, 122)
             _legs(a, side, flex, d.between(2, 18), 3, d.between(85, 120), -10)
         a["spine_flex"] = d.between(14, 34)
         put_arms(a, d, "knees")
@@ -237,7 +237,7 @@ def _mirrored(angles: Angles) -> Angles:
 
 
 def sample_pose(d: Draws, *, easy: bool = False) -> SampledPose:
-    """A pose within the joint limits; `easy` keeps to standing, walking and sitting (bystanders)."""
+    """A pose within the joint limits; `easy` keeps to what bystanders do: stand, walk, sit."""
     names = [(name, weight) for name, (_, weight) in ACTIVITIES.items()]
     if easy:
         names = [("stand", 6), ("walk", 4), ("sit", 1), ("reach", 1), ("run", 0.6)]

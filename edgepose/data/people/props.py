@@ -96,8 +96,8 @@ def draw_occluder(canvas: Image, hidden: Image, d: Draws, box: Box) -> None:
 class Seat:
     """A block under a sitting person: the faces behind the legs first, those before them later."""
 
-    def __init__(self, d: Draws, camera: Camera, *, half_width: float, back_z: float, front_z: float,
-                 top_y: float) -> None:  # fmt: skip
+    def __init__(self, d: Draws, camera: Camera, *, half_width: float, back_z: float,
+                 front_z: float, top_y: float) -> None:  # fmt: skip
         corners = np.array([
             (x, y, z) for x in (-half_width, half_width) for y in (0.0, top_y)
             for z in (back_z, front_z)

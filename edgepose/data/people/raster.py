@@ -7,7 +7,9 @@ shade are linear over a quad, so one gather gives them for every covered pixel.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -46,8 +48,8 @@ def _quads(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.in
     return np.stack([a + near, a + far, b + far, b + near]).reshape(4, -1)
 
 
-def _gradients(table: NDArray[np.float32], column: int, a: tuple[NDArray[np.float64], ...],
-               plane: tuple[NDArray[np.float64], ...]) -> None:  # fmt: skip
+def _gradients(table: NDArray[np.float32], column: int, a: Sequence[NDArray[Any]],
+               plane: Sequence[NDArray[Any]]) -> None:  # fmt: skip
     """Fill table[1:, column : column + 3] with the coefficients of x, y, 1 that `a`, four corner
     values, take over the quads described by `plane`."""
     d1x, d1y, d2x, d2y, inverse, mx, my = plane
@@ -92,7 +94,8 @@ def render(mesh: Mesh, places: NDArray[np.float64], normals: NDArray[np.float64]
     corners, px, py, det = corners[:, seen], px[:, seen], py[:, seen], det[seen]
 
     plane = (d1x[seen], d1y[seen], d2x[seen], d2y[seen], 1.0 / det,
-             (px[0] + px[1] + px[2] + px[3]) * 0.25, (py[0] + py[1] + py[2] + py[3]) * 0.25)  # fmt: skip
+             (px[0] + px[1] + px[2] + px[3]) * 0.25,
+             (py[0] + py[1] + py[2] + py[3]) * 0.25)  # fmt: skip
     segment, vertex = seen // K, seen % K
     table = np.zeros((len(seen) + 1, 9), np.float32)
     u = (vertex * (TILE / K)) + (GUARD - 0.5)
@@ -129,7 +132,7 @@ def render(mesh: Mesh, places: NDArray[np.float64], normals: NDArray[np.float64]
     small = cv2.resize(
         paint.reshape(height * SUPER, width * SUPER, 4), (width, height),
         interpolation=cv2.INTER_AREA,
-    )  # fmt: skip
+    ).astype(np.uint8, copy=False)  # fmt: skip
     return Layer(small[..., :3], small[..., 3], left, top, float(far.mean()) / 4)
 
 
@@ -142,7 +145,7 @@ def _sample(atlas: NDArray[np.uint8], u: NDArray[np.float32], v: NDArray[np.floa
     maps[0, :count], maps[1, :count] = u, v
     grid = maps.reshape(2, rows, _WIDE)
     out = cv2.remap(atlas, grid[0], grid[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return out.reshape(-1, 3)[:count]
+    return out.astype(np.uint8, copy=False).reshape(-1, 3)[:count]
 
 
 def composite(canvas: NDArray[np.uint8], layer: Layer) -> None:

@@ -17,17 +17,18 @@ from edgepose.data.people.camera import Camera, sample_camera
 from edgepose.data.people.draws import Draws
 from edgepose.data.people.finish import finish
 from edgepose.data.people.head import add_head
-from edgepose.data.people.light import Light, sample_light
+from edgepose.data.people.light import sample_light
 from edgepose.data.people.paint import atlas
 from edgepose.data.people.poses import SampledPose, sample_pose
 from edgepose.data.people.raster import Layer, composite, render
-from edgepose.data.people.skeleton3d import MPII_PLACES, pose, sample_proportions
+from edgepose.data.people.skeleton3d import MPII_PLACES, sample_proportions
 from edgepose.data.people.untangle import untangled
 from edgepose.data.people.wardrobe import Outfit, sample_outfit
 
 OCCLUDED_SHARE = 0.25
 HIDDEN_LEVEL = 128
 MARGIN = 1.25
+_OCCLUDERS_AT_MOST = 4
 _LABEL_GRID = 64  # labels are rounded to 1/64 px: the last bits of sin and cos do not matter
 _BONES = (
     ("l_ankle", "l_knee", 0.09), ("l_knee", "l_hip", 0.14), ("r_ankle", "r_knee", 0.09),
@@ -74,8 +75,6 @@ def make_figure(d: Draws, *, easy: bool = False, yaw_deg: float = 0.0,
     joints = np.array([posed.places[name] for name in MPII_PLACES])
     bones = np.array([(posed.places[a], posed.places[b]) for a, b, _ in _BONES])
     lift = chosen.lift_m - float(places[..., 1].min())
-    if chosen.seated and not easy:
-        lift += 0.0
     c, s = math.cos(math.radians(yaw_deg)), math.sin(math.radians(yaw_deg))
     shift = np.array((at_xz[0], lift, at_xz[1]))
     return Figure(
@@ -120,17 +119,6 @@ def _framed(d: Draws, camera: Camera, person: Figure, frame_px: int) -> Camera:
     return camera.framed(person.places, frame_px=frame_px, fill=fill, shift_xy=shift)
 
 
-def _covers(layer: Layer, xy: NDArray[np.float64], reach: int = 0) -> NDArray[np.bool_]:
-    """Whether the layer is opaque at each of (n, 2) image places."""
-    h, w = layer.alpha.shape
-    x = np.rint(xy[:, 0]).astype(int) - layer.x
-    y = np.rint(xy[:, 1]).astype(int) - layer.y
-    inside = (x >= 0) & (y >= 0) & (x < w) & (y < h)
-    out = np.zeros(len(xy), bool)
-    out[inside] = layer.alpha[y[inside], x[inside]] >= HIDDEN_LEVEL
-    return out
-
-
 def draw_scene(seed: int, frame_px: int, sample_id: str) -> PoseSample:
     """The picture and labels that belong to `seed`."""
     d = Draws(seed)
@@ -156,20 +144,18 @@ def draw_scene(seed: int, frame_px: int, sample_id: str) -> PoseSample:
     )
     canvas = draw_background(d, stage, frame_px, outdoor=outdoor)
     figures = [person, *others]
-    layers = [
+    rendered = [
         (render(f.mesh, f.places, f.normals, camera, light, atlas(f.outfit), frame_px), f)
         for f in figures
     ]
+    layers = [(layer, f) for layer, f in rendered if layer is not None]
     widths = np.array([w for _, _, w in _BONES])
     for f in figures:
         props.cast_shadow(canvas, camera, light, f.bones, widths, metre_px)
 
     hidden = np.zeros((frame_px, frame_px), np.uint8)
     seat = _seat(d, camera, person) if person.pose.seated else None
-    target_layer = layers[0][0]
-    drawn = sorted(
-        (pair for pair in layers if pair[0] is not None), key=lambda pair: -pair[0].depth_m
-    )
+    drawn = sorted(layers, key=lambda pair: -pair[0].depth_m)
     passed = False
     for layer, f in drawn:
         if f is person and seat:
@@ -187,11 +173,14 @@ def draw_scene(seed: int, frame_px: int, sample_id: str) -> PoseSample:
     xy, _ = camera.project(person.joints)
     body_xy, _ = camera.project(person.places)
     box = body_box(body_xy.reshape(-1, 2), frame_px)
-    if d.chance(0.27):
-        for _ in range(1 + d.chance(0.25)):
-            props.draw_occluder(canvas, hidden, d, (box[0], box[1], box[0] + box[2], box[1] + box[3]))
+    around = (float(box[0]), float(box[1]), float(box[0] + box[2]), float(box[1] + box[3]))
+    wanted = d.weighted(((0.0, 66), (0.01, 13), (OCCLUDED_SHARE, 21)))
+    for _ in range(_OCCLUDERS_AT_MOST):
+        if _hidden_joints(hidden, xy)[0] >= wanted:
+            break
+        props.draw_occluder(canvas, hidden, d, around)
     image = finish(canvas, d)
-    return _labelled(image, xy, box, camera, person, hidden, target_layer,
+    return _labelled(image, xy, box, camera, person, hidden, rendered[0][0],
                      [layer for layer, f in drawn if f is not person], sample_id)  # fmt: skip
 
 
@@ -223,15 +212,22 @@ def head_size(neck_xy: NDArray[np.float64], top_xy: NDArray[np.float64], head_px
     return 0.6 * math.sqrt(length * length + width * width)
 
 
-def _labelled(image: NDArray[np.uint8], xy: NDArray[np.float64], box: NDArray[np.float64],
-              camera: Camera, person: Figure, hidden: NDArray[np.uint8], own: Layer | None,
-              others: list[Layer], sample_id: str) -> PoseSample:  # fmt: skip
-    size = image.shape[0]
+def _hidden_joints(hidden: NDArray[np.uint8], xy: NDArray[np.float64]
+                   ) -> tuple[float, NDArray[np.bool_]]:  # fmt: skip
+    """Share of the joints in the frame that something hides, and which are in the frame."""
+    size = hidden.shape[0]
     inside = ((xy >= -0.5) & (xy < size - 0.5)).all(axis=1)
     pixel = np.clip(np.rint(xy).astype(int), 0, size - 1)
     covered = inside & (hidden[pixel[:, 1], pixel[:, 0]] > 0)
+    return float(covered.sum()) / max(int(inside.sum()), 1), inside
+
+
+def _labelled(image: NDArray[np.uint8], xy: NDArray[np.float64], box: NDArray[np.float64],
+              camera: Camera, person: Figure, hidden: NDArray[np.uint8], own: Layer | None,
+              others: list[Layer], sample_id: str) -> PoseSample:  # fmt: skip
+    share, inside = _hidden_joints(hidden, xy)
     tags = set()
-    if inside.any() and covered.sum() >= OCCLUDED_SHARE * inside.sum():
+    if share >= OCCLUDED_SHARE:
         tags.add("occluded")
     box32 = _grid(box)
     centre = _grid(box[:2] + box[2:] / 2)

@@ -85,7 +85,7 @@ def sample_proportions(d: Draws) -> Proportions:
         shank=0.246 * h * leg,
         foot=0.150 * h * d.near(1.0, 0.03),
         torso=0.288 * h * d.near(1.0, 0.03),
-        neck=0.058 * h * d.near(1.0, 0.08),
+        neck=0.053 * h * d.near(1.0, 0.08),
         head=head * h,
         shoulders=broad * h,
         hips=(0.060 if woman else 0.056) * h * d.near(1.0, 0.05),

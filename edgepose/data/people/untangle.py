@@ -19,7 +19,7 @@ def _dot(a: Vec, b: Vec) -> float:
 
 
 def _inside_trunk(p: Posed, point: Vec) -> bool:
-    """Whether a point (world) is within the chest or hip ellipse around the spine, with a margin."""
+    """Whether a point (world) is in the chest or hip ellipse around the spine, or close."""
     b = p.body
     margin = 0.022 * b.height
     for origin, frame, low, high, wide, deep in (
