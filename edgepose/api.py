@@ -56,7 +56,9 @@ def compress(
     Raises EdgeposeError for what the user can mend; calling again continues where it stopped.
     """
     checked = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
-    return run_recipe(checked, out=Path(out), report=progress, warn=warn)
+    return run_recipe(
+        checked, out=Path(out), report=progress, warn=warn, overrides=tuple(overrides)
+    )
 
 
 def load(path: str | Path) -> Artifact | PoseModel:
@@ -67,9 +69,7 @@ def load(path: str | Path) -> Artifact | PoseModel:
     return PoseModel.load(folder)
 
 
-def open_executor(
-    subject: Artifact | PoseModel, *, work: Path, threads: int | None = None
-) -> Runs:
+def open_executor(subject: Artifact | PoseModel, *, work: Path, threads: int | None = None) -> Runs:
     """What executes an artifact's files or a model. `work`: scratch folder."""
     if isinstance(subject, PoseModel):
         return model_executor(subject, work)

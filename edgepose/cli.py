@@ -90,7 +90,7 @@ class _Group(click.Group):
             click.echo("stopped; the same command continues where it was", err=True)
             ctx.exit(EXIT_INTERRUPTED)
         except OSError as error:
-            if error.errno is None or error.filename is None and error.errno != 28:
+            if error.errno is None or (error.filename is None and error.errno != 28):
                 raise
             click.secho(f"error: {error.strerror}: {error.filename or 'disk'}", fg="red", err=True)
             click.echo("  fix: check the path, its permissions and the free space", err=True)
@@ -106,7 +106,9 @@ def main() -> None:
     """
 
 
-_recipe = click.option("--recipe", required=True, help="A recipe file, or a built-in recipe's name.")
+_recipe = click.option(
+    "--recipe", required=True, help="A recipe file, or a built-in recipe's name."
+)
 _set = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE",
     help="Override a recipe key, e.g. --set stages.prune.ratio=0.4 (null removes a key). Repeatable.",
@@ -126,9 +128,8 @@ def _compress(recipe: str, overrides: Sequence[str], out: Path, as_json: bool) -
     from edgepose.report.schema import load_report
     from edgepose.report.terminal import report_text, wants_color
 
-    checked = api.read_recipe(recipe, overrides)
     with _progress() as progress:
-        run = api.compress(checked, out=out, progress=progress, warn=_warn)
+        run = api.compress(recipe, overrides=overrides, out=out, progress=progress, warn=_warn)
     report = load_report(run)
     if as_json:
         _print_json(report.model_dump(mode="json"))
@@ -167,7 +168,8 @@ def compress(
 
 
 @main.command(
-    cls=_Command, example="edgepose train --recipe train_resnet18_synthetic --set stages.train.steps=500"
+    cls=_Command,
+    example="edgepose train --recipe train_resnet18_synthetic --set stages.train.steps=500",
 )
 @_recipe
 @_set
@@ -272,7 +274,9 @@ def bench(
 @click.option(
     "--boxes", type=click.Path(path_type=Path), default=None, help="COCO json with person boxes."
 )
-@click.option("--box", default=None, metavar="X,Y,W,H", help="One box in pixels [default: the image].")
+@click.option(
+    "--box", default=None, metavar="X,Y,W,H", help="One box in pixels [default: the image]."
+)
 @click.option("--flip", is_flag=True, help="Average with the mirrored crop.")
 @click.option(
     "--to", "output", default="predictions", show_default=True, type=click.Path(path_type=Path),

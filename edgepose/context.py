@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepose.data.base import PoseDataset
+from edgepose.data.calibration import open_calibration, warn_domain
 from edgepose.models.pose_model import PoseModel
 from edgepose.target import Target
 
@@ -31,3 +32,22 @@ class Context:
     report: Callable[[str, int, int], None]
     warn: Callable[[str], None]
     notes: dict[str, Any] = field(default_factory=dict)
+
+    def calibration_set(self, folder: Path | None, *, model_domain: str) -> PoseDataset:
+        """The pictures that choose INT8 ranges: a folder's, else the data source's own split.
+
+        Warns where they are of another domain than the model was trained on, and notes what they
+        are for the report.
+        """
+        dataset = self.calibration if folder is None else open_calibration(folder)
+        warning = warn_domain(model_domain, dataset.domain)
+        if warning:
+            self.warn(warning)
+        self.notes["calibration"] = {
+            "source": "the data source's calibration split" if folder is None else folder.name,
+            "domain": dataset.domain,
+            "images": len(dataset),
+            "fingerprint": dataset.fingerprint,
+            "warnings": [warning] if warning else [],
+        }
+        return dataset

@@ -40,7 +40,7 @@ def _macs(layer: nn.Module, source: Tensor, output: Tensor) -> int:
     """True multiply-accumulates: a deconvolution works per input position, not per output position."""
     if isinstance(layer, nn.ConvTranspose2d):
         return layer.weight.numel() * source.shape[2] * source.shape[3]
-    return layer.weight.numel() * output.shape[2] * output.shape[3]  # type: ignore[operator, union-attr]
+    return layer.weight.numel() * output.shape[2] * output.shape[3]  # type: ignore[operator]
 
 
 def layer_costs(network: nn.Module, *, input_hw: tuple[int, int]) -> list[LayerCost]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from edgepose.bench.record import LatencyMs
 from edgepose.context import Context
 from edgepose.cost import count_macs
 from edgepose.data.base import SPLITS, PoseDataset
+from edgepose.data.cache import cached
+from edgepose.data.calibration import open_calibration
 from edgepose.device.files import replace_folder
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import EvaluationSet, JointShift, find_joints
@@ -44,7 +47,6 @@ from edgepose.target import Target, load_target
 
 ReportProgress = Callable[[str, int, int], None]
 Warn = Callable[[str], None]
-SYNTHETIC_CACHE = "data"
 
 
 @dataclass
@@ -57,9 +59,11 @@ class Run:
     store: Store
     report: ReportProgress
     print_warning: Warn
+    overrides: tuple[str, ...] = ()
     teacher: PoseModel | None = None
     rows: list[Scored] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    calibration: dict[str, Any] | None = None
     evaluation_sets: dict[tuple[int, int], EvaluationSet] = field(default_factory=dict)
 
     def warn(self, message: str) -> None:
@@ -89,6 +93,7 @@ class Run:
 
     def inputs(self, word: str, model: PoseModel, config: BaseModel) -> dict[str, Any]:
         """Everything that decides what a stage gives back."""
+        calibration = getattr(config, "calibration", None)
         return {
             "edgepose": edgepose.__version__,
             "stage": word,
@@ -96,32 +101,37 @@ class Run:
             "model": model.sha256,
             "teacher": None if self.teacher is None else self.teacher.sha256,
             "seed": self.recipe.seed,
-            "data": {split: data.fingerprint for split, data in self.data.items()},
+            "data": {
+                split: data.fingerprint for split, data in self.data.items() if split != "val"
+            },
+            "calibration": calibration and open_calibration(calibration).fingerprint,
             "targets": [target.model_dump(mode="json") for target in self.targets],
             "size_mb": None if self.recipe.budget is None else self.recipe.budget.size_mb,
         }
 
 
-def open_data(recipe: Recipe, store: Store, report: ReportProgress) -> dict[str, PoseDataset]:
+def open_data(recipe: Recipe, report: ReportProgress) -> dict[str, PoseDataset]:
     """The data set of each split; rendered ones are rendered once and then read from the disk."""
     module = registry.sources().module(recipe.data.source)
     data: dict[str, PoseDataset] = {
         split: module.open_split(recipe.data.config, split) for split in SPLITS
     }
-    if hasattr(module, "RENDERED"):
-        from edgepose.data.cache import cached
-
-        folder = store.root.parent / SYNTHETIC_CACHE
+    if getattr(module, "RENDERED", False):
         data = {
             split: cached(
                 dataset,
-                folder,
+                cache_folder() / "data",
                 workers=os.cpu_count() or 1,
-                progress=lambda done, total, split=split: report(f"render {split}", done, total),
+                progress=partial(report, f"render {split}"),
             )
             for split, dataset in data.items()
         }
     return data
+
+
+def cache_folder() -> Path:
+    """What can be made again at a cost: $EDGEPOSE_CACHE, or ~/.cache/edgepose."""
+    return Path(os.environ.get("EDGEPOSE_CACHE", Path.home() / ".cache" / "edgepose"))
 
 
 def start_model(recipe: Recipe, data: PoseDataset) -> PoseModel:
@@ -168,7 +178,8 @@ def make_teacher(run: Run, teacher: Teacher) -> PoseModel:
         model = PoseModel.load(Path(teacher.checkpoint))
         _check_fits(model, data, what="teacher")
         return model
-    assert teacher.arch is not None and teacher.train is not None, "the recipe was checked"
+    assert teacher.arch is not None, "the recipe was checked"
+    assert teacher.train is not None, "the recipe was checked"
     spec = ModelSpec(
         arch=teacher.arch,
         num_joints=data.skeleton.num_joints,
@@ -292,7 +303,12 @@ def artifact_rows(run: Run, folder: Path, model: PoseModel, run_folder: Path) ->
 
 
 def compress(
-    recipe: Recipe, *, out: Path = Path("reports"), report: ReportProgress, warn: Warn
+    recipe: Recipe,
+    *,
+    out: Path = Path("reports"),
+    report: ReportProgress,
+    warn: Warn,
+    overrides: tuple[str, ...] = (),
 ) -> Path:
     """Run a recipe; the finished run's folder, `<out>/<recipe>/<run>`.
 
@@ -305,8 +321,8 @@ def compress(
     config = recipe.stage("export")
     targets = tuple(load_target(name) for name in config.targets) if config else ()  # type: ignore[attr-defined]
     with store.lock():
-        data = open_data(recipe, store, report)
-        run = Run(recipe, targets, data, store, report, warn)
+        data = open_data(recipe, report)
+        run = Run(recipe, targets, data, store, report, warn, overrides)
         if recipe.teacher is not None:
             run.teacher = make_teacher(run, recipe.teacher)
             score_stage(run, "teacher", run.teacher, {}, role="teacher")
@@ -317,12 +333,19 @@ def compress(
                 exported = export_stage(run, stage.config, model, {})
                 continue
             model, notes = run_stage(run, stage.name, stage.config, model)
+            run.calibration = notes.get("calibration", run.calibration)
             score_stage(run, stage.name, model, notes, role="stage" if number else "student")
         return _write_run(run, root, start, model, exported, seconds=time.monotonic() - started)
 
 
 def _write_run(
-    run: Run, root: Path, start: PoseModel, model: PoseModel, exported: Path | None, *, seconds: float
+    run: Run,
+    root: Path,
+    start: PoseModel,
+    model: PoseModel,
+    exported: Path | None,
+    *,
+    seconds: float,
 ) -> Path:
     """The run folder: model, artifacts, report; complete before it gets its name."""
     name = datetime.now().strftime("%Y%m%d-%H%M%S")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ def differences(rows: Sequence[Scored], data: EvaluationSet) -> tuple[Difference
     """Every row against the one before; artifacts all against the last stage."""
     result = []
     stages = [r for r in rows if isinstance(r.row, StageRecord)]
-    pairs = list(zip(stages[:-1], stages[1:], strict=True))
+    pairs = list(pairwise(stages))
     pairs += [(stages[-1], r) for r in rows if isinstance(r.row, ArtifactRecord)]
     for before, after in pairs:
         for alpha in (0.5, 0.1):

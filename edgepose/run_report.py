@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +13,12 @@ from edgepose.device.files import write_atomic
 from edgepose.models.pose_model import PoseModel
 from edgepose.report.markdown import report_markdown
 from edgepose.report.record import (
+    ArtifactRecord,
+    CalibrationRecord,
     DataRecord,
     RecipeRecord,
     Report,
+    StageRecord,
     StudentRecord,
     TeacherRecord,
 )
@@ -34,8 +38,6 @@ def build_report(run: Run, *, run_id: str, start: PoseModel, seconds: float) -> 
     recipe, budget = run.recipe, run.recipe.budget
     data = run.evaluation_set(recipe.student.input_hw)
     baseline = next((r.row.name for r in run.rows if getattr(r.row, "role", "") == "student"), None)
-    source = recipe.source_files[0]
-    command = f"edgepose compress --recipe {source.name if source.suffix else source}"
     return Report(
         edgepose_version=edgepose.__version__,
         run_id=run_id,
@@ -43,7 +45,7 @@ def build_report(run: Run, *, run_id: str, start: PoseModel, seconds: float) -> 
             name=recipe.name,
             sha256=digest(recipe.resolved),
             description=recipe.description,
-            path=source.name,
+            path=recipe.source_files[0].name,
             resolved=recipe.resolved,
         ),
         seed=recipe.seed,
@@ -67,9 +69,10 @@ def build_report(run: Run, *, run_id: str, start: PoseModel, seconds: float) -> 
             counts={split: len(dataset) for split, dataset in run.data.items()},
             subset_counts=dict(Counter(tag for tags in data.tags for tag in tags)),
             fingerprints={split: dataset.fingerprint for split, dataset in run.data.items()},
+            calibration=CalibrationRecord(**run.calibration) if run.calibration else None,
         ),
-        stages=tuple(r.row for r in run.rows if not hasattr(r.row, "target")),  # type: ignore[misc]
-        artifacts=tuple(r.row for r in run.rows if hasattr(r.row, "target")),
+        stages=tuple(r.row for r in run.rows if isinstance(r.row, StageRecord)),
+        artifacts=tuple(r.row for r in run.rows if isinstance(r.row, ArtifactRecord)),
         differences=differences(run.rows, data) if run.rows else (),
         budget=verdict(
             run.rows,
@@ -79,8 +82,19 @@ def build_report(run: Run, *, run_id: str, start: PoseModel, seconds: float) -> 
             max_drop=None if budget is None else budget.max_drop,
         ),
         warnings=tuple(run.warnings),
-        commands=(command,),
+        commands=_commands(run),
     )
+
+
+def _commands(run: Run) -> tuple[str, ...]:
+    """What to type to get this run again."""
+    source = run.recipe.source_files[0]
+    name = f"recipes/{source.name}" if source.parent.name == "recipes" else source.name
+    words = ["edgepose", "compress", "--recipe", name]
+    for override in run.overrides:
+        words += ["--set", override]
+    compress = shlex.join(words)
+    return (compress, *(f"edgepose bench --target {target.name}" for target in run.targets))
 
 
 def _teacher(run: Run) -> TeacherRecord | None:

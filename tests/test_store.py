@@ -52,9 +52,12 @@ def test_the_key_does_not_depend_on_the_order_of_keys() -> None:
 
 
 def test_two_runs_cannot_share_a_store(tmp_path: Path) -> None:
-    with Store(tmp_path).lock(), pytest.raises(EdgeposeError, match="another"):
-        with Store(tmp_path).lock():
-            pytest.fail("the lock was given twice")
+    with (
+        Store(tmp_path).lock(),
+        pytest.raises(EdgeposeError, match="another"),
+        Store(tmp_path).lock(),
+    ):
+        pytest.fail("the lock was given twice")
     with Store(tmp_path).lock():
         pass
 

@@ -20,6 +20,7 @@ from edgepose.errors import EdgeposeError
 from edgepose.skeleton import MPII16, Skeleton
 
 VERSION = "synthetic-people-v1"
+RENDERED = True  # samples cost time to draw: the pipeline keeps them on disk
 FROZEN_PX = 128
 FROZEN_COUNT = 8
 # Recorded on 21 November 2026, before any reported training.

@@ -53,7 +53,9 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu1(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
-        return self.relu2(self.add(y, x if self.downsample is None else self.downsample(x)))
+        y = self.add(y, x if self.downsample is None else self.downsample(x))
+        output: Tensor = self.relu2(y)
+        return output
 
 
 class Bottleneck(nn.Module):
@@ -80,7 +82,9 @@ class Bottleneck(nn.Module):
         y = self.relu1(self.bn1(self.conv1(x)))
         y = self.relu2(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
-        return self.relu3(self.add(y, x if self.downsample is None else self.downsample(x)))
+        y = self.add(y, x if self.downsample is None else self.downsample(x))
+        output: Tensor = self.relu3(y)
+        return output
 
 
 def stack_blocks(

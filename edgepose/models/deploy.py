@@ -60,7 +60,8 @@ class PhasedConv2d(nn.Conv2d):
         self.interleave: nn.Module = Interleave() if interleave else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.interleave(self.relu(super().forward(x)))
+        phases: Tensor = self.interleave(self.relu(super().forward(x)))
+        return phases
 
 
 class _Tracer(fx.Tracer):
@@ -71,7 +72,7 @@ class _Tracer(fx.Tracer):
 
 
 def to_deploy(module: nn.Module) -> nn.Module:
-    """A copy in eval mode with batch norm folded and every deconvolution as a sub-pixel convolution.
+    """A copy in eval mode, batch norm folded, every deconvolution as a sub-pixel convolution.
 
     module: (N, C, H, W) -> (N, J, h, w), of any widths. A network already in this form is copied.
     Raises EdgeposeError naming the layer for a deconvolution of another geometry, and for a batch
@@ -152,7 +153,7 @@ def _only_call(graph: fx.Graph, name: str) -> fx.Node:
     calls = _calls(graph, name)
     if len(calls) != 1:
         raise EdgeposeError(
-            f"{name} is called {len(calls)} times; it can be rewritten only where it is called once",
+            f"{name} is called {len(calls)} times; only a module called once can be rewritten",
             fix="give each call a module of its own",
         )
     return calls[0]
@@ -179,7 +180,8 @@ def _fold(network: nn.Module, graph: fx.Graph, name: str, norm: nn.BatchNorm2d) 
             fix="put each batch norm directly after one convolution",
         )
     _only_call(graph, source.target)
-    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     factor = (norm.running_var.double() + norm.eps).rsqrt()
     if norm.affine:
         factor = factor * norm.weight.detach().double()
@@ -197,7 +199,7 @@ def _fold(network: nn.Module, graph: fx.Graph, name: str, norm: nn.BatchNorm2d) 
 
 
 def _rewrite(network: nn.Module, graph: fx.Graph, name: str, deconv: nn.ConvTranspose2d) -> None:
-    """Replace `deconv`, a ReLU after it, and a 1x1 convolution after that by phased convolutions."""
+    """Make `deconv`, a ReLU after it, and a 1x1 convolution after that phased convolutions."""
     geometry = (deconv.kernel_size, deconv.stride, deconv.padding, deconv.output_padding)
     if (
         geometry != ((4, 4), (2, 2), (1, 1), (0, 0))
@@ -205,9 +207,9 @@ def _rewrite(network: nn.Module, graph: fx.Graph, name: str, deconv: nn.ConvTran
         or deconv.groups != 1
     ):
         raise EdgeposeError(
-            f"{name}: no exact sub-pixel form for ConvTranspose2d with kernel {deconv.kernel_size}, "
-            f"stride {deconv.stride}, padding {deconv.padding}, output_padding "
-            f"{deconv.output_padding}, dilation {deconv.dilation}, groups {deconv.groups}",
+            f"{name}: no exact sub-pixel form for ConvTranspose2d with kernel "
+            f"{deconv.kernel_size}, stride {deconv.stride}, padding {deconv.padding}, "
+            f"output_padding {deconv.output_padding}, dilation {deconv.dilation}, groups {deconv.groups}",
             fix="use kernel 4, stride 2, padding 1",
         )
     node = _skip_identities(network, _only_call(graph, name))

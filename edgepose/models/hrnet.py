@@ -31,7 +31,8 @@ class FuseSum(nn.Module):
         total = tensors[0]
         for add, tensor in zip(self.adds, tensors[1:], strict=True):
             total = add(total, tensor)
-        return self.relu(total)
+        output: Tensor = self.relu(total)
+        return output
 
 
 class HighResolutionModule(nn.Module):
@@ -65,13 +66,16 @@ class HighResolutionModule(nn.Module):
     def forward(self, inputs: list[Tensor]) -> list[Tensor]:
         features = [branch(x) for branch, x in zip(self.branches, inputs, strict=True)]
         return [
-            total([path(f) for path, f in zip(paths, features, strict=True)])
+            total([path(f) for path, f in zip(paths, features, strict=True)])  # type: ignore[call-overload]
             for paths, total in zip(self.fuse_layers, self.sums, strict=True)
         ]
 
 
 class HRNet(nn.Module):
-    """(N, 3, H, W) float32 normalised RGB -> (N, J, H/4, W/4) float32 heatmaps; H, W multiples of 32."""
+    """(N, 3, H, W) float32 normalised RGB -> (N, J, H/4, W/4) float32 heatmaps.
+
+    H and W are multiples of 32.
+    """
 
     def __init__(self, width: int, num_joints: int) -> None:
         super().__init__()
@@ -120,7 +124,7 @@ class HRNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         nn.init.normal_(self.final_layer.weight, std=0.001)
-        nn.init.zeros_(self.final_layer.bias)
+        nn.init.constant_(self.final_layer.get_parameter("bias"), 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu1(self.bn1(self.conv1(x)))
@@ -129,4 +133,5 @@ class HRNet(nn.Module):
         features = self.stage2([step(x) for step in self.transition1])
         features = self.stage3([*features, self.transition2[2](features[-1])])
         features = self.stage4([*features, self.transition3[3](features[-1])])
-        return self.final_layer(features[0])
+        heatmaps: Tensor = self.final_layer(features[0])
+        return heatmaps

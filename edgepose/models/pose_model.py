@@ -105,11 +105,16 @@ def fit_widths(module: nn.Module, shapes: Mapping[str, torch.Size]) -> nn.Module
             layer.in_channels, layer.out_channels = shape[1] * layer.groups, shape[0]
         elif isinstance(layer, nn.BatchNorm2d):
             layer.num_features = shape[0]
-        for key, value in (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)):
+        for key, value in (
+            *layer.named_parameters(recurse=False),
+            *layer.named_buffers(recurse=False),
+        ):
             wanted = shapes.get(f"{name}.{key}")
             if wanted is not None and value.shape != wanted:
                 fresh = torch.zeros(wanted, dtype=value.dtype)
-                setattr(layer, key, nn.Parameter(fresh) if isinstance(value, nn.Parameter) else fresh)
+                setattr(
+                    layer, key, nn.Parameter(fresh) if isinstance(value, nn.Parameter) else fresh
+                )
     return module
 
 
@@ -195,7 +200,9 @@ class PoseModel:
             folder.parent.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))
         except OSError as error:
-            raise EdgeposeError(f"cannot write {folder}: {error.strerror}", fix="check the disk") from error
+            raise EdgeposeError(
+                f"cannot write {folder}: {error.strerror}", fix="check the disk"
+            ) from error
         try:
             write_atomic(temporary / "model.safetensors", weights)
             write_atomic(temporary / "model.json", document)
@@ -221,7 +228,9 @@ class PoseModel:
         try:
             spec, digest = ModelSpec.from_json(document["spec"]), document["weights_sha256"]
         except (KeyError, TypeError, IndexError) as error:
-            raise EdgeposeError(f"{folder}/model.json lacks or misstates {error}", fix=fix) from error
+            raise EdgeposeError(
+                f"{folder}/model.json lacks or misstates {error}", fix=fix
+            ) from error
         if hashlib.sha256(weights).hexdigest() != digest:
             raise EdgeposeError(
                 f"{folder}/model.safetensors is not the file that model.json names (sha256 differs)",

@@ -21,7 +21,10 @@ DECONV_CHANNELS = 256
 
 
 class PoseResNet(nn.Module):
-    """(N, 3, H, W) float32 normalised RGB -> (N, J, H/4, W/4) float32 heatmaps; H, W multiples of 32."""
+    """(N, 3, H, W) float32 normalised RGB -> (N, J, H/4, W/4) float32 heatmaps.
+
+    H and W are multiples of 32.
+    """
 
     def __init__(self, depth: int, num_joints: int) -> None:
         super().__init__()
@@ -54,9 +57,10 @@ class PoseResNet(nn.Module):
                 nn.init.normal_(module.weight, std=0.001)
             elif isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.zeros_(self.final_layer.bias)
+        nn.init.constant_(self.final_layer.get_parameter("bias"), 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.final_layer(self.deconv_layers(x))
+        heatmaps: Tensor = self.final_layer(self.deconv_layers(x))
+        return heatmaps

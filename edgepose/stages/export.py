@@ -79,9 +79,7 @@ def verify(
     return Exported(target, artifact, joints, shift)
 
 
-def run(
-    model: PoseModel, config: Config, context: Context, *, reference: Joints
-) -> list[Exported]:
+def run(model: PoseModel, config: Config, context: Context, *, reference: Joints) -> list[Exported]:
     """Every target's artifact in `context.folder/<target>`, executed on the validation set.
 
     reference: the model's own joints on that set

@@ -6,6 +6,8 @@ and follow the training until `freeze_at`, then they stand.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from edgepose.context import Context
@@ -14,24 +16,28 @@ from edgepose.models.pose_model import PoseModel
 from edgepose.quant.calibrate import calibrate
 from edgepose.quant.graph import finish, freeze_observers, prepare_qat
 from edgepose.stages.distill import distillation_loss
+from edgepose.strict_model import ExistingPath
 from edgepose.train.loop import FitConfig, Precision, fit, loss_curve
 
 
 class Config(FitConfig):
     """freeze_at: share of the steps after which activation ranges stand; alpha: the teacher's part of
-    the loss; observer: how the starting ranges are calibrated."""
+    the loss; observer: how the starting ranges are calibrated; calibration: folder of pictures for that,
+    null: the data source's own calibration split."""
 
     lr: float = Field(default=1e-4, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     mixed_precision: Precision = "no"
     freeze_at: float = Field(default=0.7, ge=0, le=1)
     alpha: float = Field(default=0.5, ge=0, le=1)
-    observer: str = Field(default="histogram", pattern="^(histogram|minmax)$")
+    observer: Literal["histogram", "minmax"] = "histogram"
+    calibration: ExistingPath | None = None
 
 
 def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
     """The deploy form, on the INT8 grid, with the activation scales that it was trained with."""
-    crops = crop_batches(context.calibration, model.spec.input_hw)
+    images = context.calibration_set(config.calibration, model_domain=model.spec.domain)
+    crops = crop_batches(images, model.spec.input_hw)
     prepared = prepare_qat(calibrate(model, crops, observer=config.observer))
     freeze_step = round(config.freeze_at * config.steps)
 

@@ -9,23 +9,26 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from edgepose.context import Context
 from edgepose.data.crop import crop_batches
+from edgepose.errors import EdgeposeError
 from edgepose.models.plan import QuantPlan
 from edgepose.models.pose_model import PoseModel
 from edgepose.quant.calibrate import calibrate
 from edgepose.quant.graph import deploy_form
-from edgepose.errors import EdgeposeError
+from edgepose.strict_model import ExistingPath
 
 
 class Config(BaseModel):
-    """mode: "static" or "dynamic"; observer: how static ranges are found where QAT has not."""
+    """mode: "static" or "dynamic"; observer: how static ranges are found where QAT has not;
+    calibration: folder of pictures for that, null: the data source's own calibration split."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     mode: Literal["static", "dynamic"] = "static"
-    observer: str = Field(default="histogram", pattern="^(histogram|minmax)$")
+    observer: Literal["histogram", "minmax"] = "histogram"
+    calibration: ExistingPath | None = None
 
 
 def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
@@ -43,6 +46,7 @@ def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
     if model.spec.quant is not None and model.spec.quant.source == "qat":
         context.notes["scales"] = "kept from quantization-aware training"
         return model
-    context.notes["scales"] = f"calibrated ({config.observer}, {len(context.calibration)} images)"
-    crops = crop_batches(context.calibration, model.spec.input_hw)
+    images = context.calibration_set(config.calibration, model_domain=model.spec.domain)
+    context.notes["scales"] = f"calibrated ({config.observer}, {len(images)} images)"
+    crops = crop_batches(images, model.spec.input_hw)
     return calibrate(model, crops, observer=config.observer)

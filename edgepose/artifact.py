@@ -1,0 +1,346 @@
+"""`artifact.json`: what an exported model is, file by file, and what an app must know to run it.
+
+An artifact is a folder. Its manifest names every file with hash and size, the input and output
+tensors, skeleton, preprocessing, crop and decoding rules, and where the weights came from. The same
+content gives the same bytes: keys are sorted and nothing carries a time or a path of this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from edgepose.device.files import replace_folder, sha256_file
+from edgepose.errors import EdgeposeError
+from edgepose.skeleton import Skeleton
+
+SCHEMA_VERSION: Final = 1
+MANIFEST_NAME = "artifact.json"
+COPY_AGAIN = "export again, or copy the whole artifact folder again"
+
+
+def _safe_path(path: str) -> str:
+    """A relative path of plain parts with forward slashes; ValueError for anything else."""
+    parts = path.split("/")
+    if not path or "\\" in path or "\0" in path or ":" in parts[0]:
+        raise ValueError(f"{path!r} is not a plain relative path")
+    if any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"{path!r} is absolute or leaves the artifact folder")
+    if parts == [MANIFEST_NAME]:
+        raise ValueError(f"{MANIFEST_NAME} cannot list itself")
+    return path
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class FileEntry(_Strict):
+    """path: relative to the artifact folder; role: what the runtime uses it for, e.g. "model";
+    counted: whether its bytes are part of the size that is reported and budgeted."""
+
+    path: Annotated[str, AfterValidator(_safe_path)]
+    role: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    size_bytes: Annotated[int, Field(ge=0)]
+    counted: bool
+
+
+class InputContract(_Strict):
+    """What the model file takes. shape: "batch" where any count goes; range: in words."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+    layout: str
+    color: Literal["RGB", "BGR"]
+    range: str
+
+
+class OutputContract(_Strict):
+    """What the model file gives, e.g. heatmaps (N, J, h, w)."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+    layout: str
+    meaning: str
+
+
+class SkeletonContract(_Strict):
+    name: str
+    joints: tuple[str, ...]
+    flip_pairs: tuple[tuple[int, int], ...]
+    limbs: tuple[tuple[int, int], ...]
+    uncounted: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, skeleton: Skeleton) -> Self:
+        return cls(
+            name=skeleton.name,
+            joints=skeleton.joints,
+            flip_pairs=skeleton.flip_pairs,
+            limbs=skeleton.limbs,
+            uncounted=skeleton.uncounted,
+        )
+
+    def to_skeleton(self) -> Skeleton:
+        return Skeleton(self.name, self.joints, self.flip_pairs, self.limbs, self.uncounted)
+
+    @model_validator(mode="after")
+    def _indices_exist(self) -> Self:
+        pairs = [i for pair in (*self.flip_pairs, *self.limbs) for i in pair]
+        if any(not 0 <= i < len(self.joints) for i in (*pairs, *self.uncounted)):
+            raise ValueError(f"an index is outside the {len(self.joints)} joints")
+        return self
+
+
+class PreprocessingContract(_Strict):
+    """uint8 pixels to the model's numbers: (value / 255 - mean) / std per channel.
+
+    where: "host" (the app does it, see device/geometry.py) or "graph" (the model file does it)
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    color: Literal["RGB", "BGR"]
+    where: Literal["host", "graph"]
+
+
+class CropContract(_Strict):
+    """A person's box becomes a square: its longer side times `padding`, centred on the box; the
+    centre goes to (width / 2, height / 2) of the crop; bilinear, zero outside the image."""
+
+    padding: Annotated[float, Field(gt=0)] = 1.25
+    region: Literal["square"] = "square"
+    resampling: Literal["bilinear"] = "bilinear"
+    border: Literal["zero"] = "zero"
+
+
+class CodecContract(_Strict):
+    """stride: input px per heatmap px; rule: how joints are read off the heatmaps."""
+
+    stride: Annotated[int, Field(gt=0)]
+    sigma: Annotated[float, Field(gt=0)]
+    rule: Literal["argmax-quarter-pixel"] = "argmax-quarter-pixel"
+
+
+class Provenance(_Strict):
+    """Where the weights came from. quantization: summary of the plan, None for a float model."""
+
+    model_sha256: str
+    arch: str
+    domain: str
+    parameters: int
+    quantization: dict[str, str | int] | None
+    versions: dict[str, str]
+
+
+class Header(_Strict):
+    """Everything in the manifest but the files."""
+
+    name: str
+    target: str
+    runtime: str
+    precision: Literal["int8", "fp16", "fp32"]
+    input: InputContract
+    output: OutputContract
+    skeleton: SkeletonContract
+    preprocessing: PreprocessingContract
+    crop: CropContract = CropContract()
+    codec: CodecContract
+    provenance: Provenance
+
+
+class Manifest(Header):
+    schema_version: Literal[1]
+    files: Annotated[tuple[FileEntry, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        paths = [entry.path for entry in self.files]
+        if len({path.casefold() for path in paths}) != len(paths):
+            raise ValueError("a file is listed twice")
+        if not any(entry.counted for entry in self.files):
+            raise ValueError("no file is counted")
+        return self
+
+
+@dataclass(frozen=True)
+class Content:
+    """One file to be written: `data` is its bytes, or a file to copy."""
+
+    path: str
+    role: str
+    data: bytes | Path
+    counted: bool = False
+
+
+def folder_contents(root: Path, prefix: str, *, role: str, counted: bool) -> list[Content]:
+    """Every file below `root` as `prefix/...`, sorted by path (e.g. an .mlpackage)."""
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    return [
+        Content(str(PurePosixPath(prefix, path.relative_to(root).as_posix())), role, path, counted)
+        for path in files
+    ]
+
+
+def _write_contents(folder: Path, contents: Iterable[Content]) -> list[FileEntry]:
+    entries = []
+    for item in sorted(contents, key=lambda item: item.path):
+        destination = folder / _safe_path(item.path)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        data = item.data if isinstance(item.data, bytes) else item.data.read_bytes()
+        destination.write_bytes(data)
+        entries.append(
+            FileEntry(
+                path=item.path,
+                role=item.role,
+                sha256=sha256(data).hexdigest(),
+                size_bytes=len(data),
+                counted=item.counted,
+            )
+        )
+    return entries
+
+
+def _to_json(manifest: Manifest) -> bytes:
+    document = manifest.model_dump(mode="json")
+    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=True).encode() + b"\n"
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) != len(keys):
+        raise ValueError("a key appears twice")
+    return dict(pairs)
+
+
+def _parse(path: Path) -> Manifest:
+    """The manifest at `path`; EdgeposeError naming each problem in one message."""
+    try:
+        document = json.loads(path.read_text("utf-8"), object_pairs_hook=_unique)
+    except OSError as error:
+        raise EdgeposeError(
+            f"{path.parent} is not an artifact: {MANIFEST_NAME}: {error.strerror}",
+            fix="give a folder that edgepose exported",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise EdgeposeError(f"{path} is not valid JSON: {error}", fix=COPY_AGAIN) from error
+    if not isinstance(document, Mapping):
+        raise EdgeposeError(f"{path} is not a JSON object", fix=COPY_AGAIN)
+    version = document.get("schema_version")
+    if version != SCHEMA_VERSION or isinstance(version, bool):
+        raise EdgeposeError(
+            f"{path} has schema version {version!r}; this edgepose reads {SCHEMA_VERSION}",
+            fix="export again with this version, or use the edgepose that wrote it",
+        )
+    try:
+        return Manifest.model_validate_json(json.dumps(document), strict=True)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in e['loc']) or 'manifest'}: {e['msg']}"
+            for e in error.errors()
+        )
+        raise EdgeposeError(f"{path}: {problems}", fix=COPY_AGAIN) from error
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A folder and its manifest."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def counted_size_bytes(self) -> int:
+        """The size figure: bytes of the counted files together."""
+        return sum(entry.size_bytes for entry in self.manifest.files if entry.counted)
+
+    @property
+    def counted_files(self) -> tuple[str, ...]:
+        return tuple(entry.path for entry in self.manifest.files if entry.counted)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the manifest, which holds the hash of every file."""
+        return sha256(_to_json(self.manifest)).hexdigest()
+
+    @property
+    def input_hw(self) -> tuple[int, int]:
+        """Crop size that the model takes, from the input's layout."""
+        contract = self.manifest.input
+        sides = dict(zip(contract.layout, contract.shape, strict=True))
+        return int(sides["H"]), int(sides["W"])
+
+    def path(self, role: str) -> Path:
+        """The one file with `role`; EdgeposeError where there is none or more than one."""
+        found = [entry.path for entry in self.manifest.files if entry.role == role]
+        if len(found) != 1:
+            raise EdgeposeError(
+                f"{self.folder} has {len(found)} files with role {role!r}, not one", fix=COPY_AGAIN
+            )
+        return self.folder / found[0]
+
+    @classmethod
+    def load(cls, folder: Path, *, verify: bool = True) -> Artifact:
+        """Read and check an artifact folder.
+
+        Paths cannot leave the folder, also not through links. With `verify` every file must have
+        the size and the hash that the manifest says. EdgeposeError names the file otherwise.
+        """
+        folder = Path(folder)
+        artifact = cls(folder, _parse(folder / MANIFEST_NAME))
+        root = folder.resolve()
+        for entry in artifact.manifest.files:
+            path = folder / entry.path
+            if not path.resolve().is_relative_to(root):
+                raise EdgeposeError(f"{path} is a link out of the artifact", fix=COPY_AGAIN)
+            if not path.is_file():
+                raise EdgeposeError(f"{path} is missing", fix=COPY_AGAIN)
+            if verify and (
+                path.stat().st_size != entry.size_bytes or sha256_file(path) != entry.sha256
+            ):
+                raise EdgeposeError(
+                    f"{path} was changed: its bytes are not those that {MANIFEST_NAME} names",
+                    fix=COPY_AGAIN,
+                )
+        return artifact
+
+    @classmethod
+    def write(cls, folder: Path, header: Header, contents: Iterable[Content]) -> Artifact:
+        """Write the files and the manifest; the folder appears whole or not at all.
+
+        Raises DeviceError where the disk refuses; a former artifact of that name is then intact.
+        """
+        folder = Path(folder)
+        temporary: Path | None = None
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))
+            entries = _write_contents(temporary, contents)
+            manifest = Manifest(
+                **{name: getattr(header, name) for name in Header.model_fields},
+                schema_version=SCHEMA_VERSION,
+                files=tuple(entries),
+            )
+            (temporary / MANIFEST_NAME).write_bytes(_to_json(manifest))
+            temporary.chmod(0o755)
+            replace_folder(temporary, folder)
+        except OSError as error:
+            raise EdgeposeError(
+                f"cannot write {folder}: {error.strerror or error}",
+                fix="free some space or choose another folder; nothing was left half-written",
+            ) from error
+        finally:
+            if temporary is not None:
+                shutil.rmtree(temporary, ignore_errors=True)
+        return cls(folder, manifest)
