@@ -62,7 +62,7 @@ def export(
             f"torch.export cannot trace the network: {error}",
             fix="let forward() depend on shapes and constants only, not on the values of tensors",
         ) from error
-    graph_module: fx.GraphModule = program.module(check_guards=False)  # type: ignore[assignment]
+    graph_module: fx.GraphModule = program.module(check_guards=False)
     return graph_module
 
 
@@ -243,6 +243,6 @@ def _prepare(
     parameters: dict[str, Tensor] = dict(annotated.named_parameters())
     used = {str(n.target) for n in graph.nodes if n.op == "get_attr"}
     root = {k: v for k, v in parameters.items() if k in used} | grids
-    prepared = fx.GraphModule(root, graph)  # type: ignore[arg-type]
+    prepared = fx.GraphModule(root, graph)
     prepared.graph.lint()
     return prepared

@@ -1,8 +1,8 @@
 """The one integer grid: real = scale x integer, zero-point 0, 8 bit.
 
 Activations use -128..127 with one scale per tensor: this is the range that QuantizeLinear, TensorRT
-and Core ML saturate to, so a clipped value means the same everywhere. Weights use -127..127 with one
-scale per output channel: a symmetric range has no lone extreme code.
+and Core ML saturate to, so a clipped value means the same everywhere. Weights use -127..127 with
+one scale per output channel: a symmetric range has no lone extreme code.
 
 Scales keep 11 significant bits. Then integer x scale is exact in float32, so weights on the grid
 give back their own scales and integers (`weight_scales(snap(w)) == weight_scales(w)`), and a scale
@@ -24,14 +24,14 @@ SMALLEST_SCALE = 2.0**-20
 
 
 def round_scale(scale: Tensor) -> Tensor:
-    """Positive float32 scales rounded up to SCALE_BITS significant bits, at least SMALLEST_SCALE."""
+    """Positive scales, float32, rounded up to SCALE_BITS bits; at least SMALLEST_SCALE."""
     mantissa, exponent = torch.frexp(scale.to(torch.float64).clamp_min(SMALLEST_SCALE))
     mantissa = torch.ceil(mantissa * 2.0**SCALE_BITS) / 2.0**SCALE_BITS
     return torch.ldexp(mantissa, exponent).to(torch.float32)
 
 
 def weight_scales(weight: Tensor) -> Tensor:
-    """(Cout, ...) float32 -> (Cout,) float32: max |w| / 127 per output channel, floored and rounded."""
+    """(Cout, ...) float32 -> (Cout,) float32: max |w| / 127 per channel, floored and rounded."""
     axes = tuple(range(1, weight.ndim))
     weight = weight.detach()
     largest = torch.maximum(weight.amax(axes), -weight.amin(axes)).to(torch.float64)

@@ -26,7 +26,7 @@ HISTOGRAM_BINS = 2048
 _CANDIDATES = 256
 
 
-class WeightGridPerChannel(FakeQuantizeBase):
+class WeightGridPerChannel(FakeQuantizeBase):  # type: ignore[misc]  # untyped library
     """Weights to their grid, per output channel; the gradient passes straight through.
 
     The scale follows the weight (max |w| / 127), so nothing is ever clipped.
@@ -49,7 +49,8 @@ class WeightGridPerChannel(FakeQuantizeBase):
         return self._scale, torch.zeros_like(self._scale, dtype=torch.int64)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _RoundWeight.apply(x)  # type: ignore[no-any-return]
+        rounded: Tensor = _RoundWeight.apply(x)  # type: ignore[no-untyped-call]
+        return rounded
 
 
 class _RoundWeight(torch.autograd.Function):
@@ -64,7 +65,7 @@ class _RoundWeight(torch.autograd.Function):
         return torch.mul(weight, scales.reciprocal()).round_().mul_(scales)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         return grad
 
 
@@ -78,12 +79,12 @@ class _RoundActivation(torch.autograd.Function):
         return torch.mul(x, 1.0 / scale).round_().clamp_(low, high).mul_(scale)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (x,) = ctx.saved_tensors
         return torch.ops.aten.hardtanh_backward(grad, x, *ctx.limits), None, None, None
 
 
-class ActivationGrid(FakeQuantizeBase):
+class ActivationGrid(FakeQuantizeBase):  # type: ignore[misc]  # untyped library
     """One tensor's grid: observes |x|, and rounds to the grid where that is switched on.
 
     key:  the tensor's name in the plan, set after insertion
@@ -151,7 +152,9 @@ class ActivationGrid(FakeQuantizeBase):
         if not self.fake_quant_enabled.item():
             return x.relu() if self.relu else x
         low = 0 if self.relu else self.quant_min
-        return _RoundActivation.apply(x, self.scale.item(), low, self.quant_max)  # type: ignore[no-any-return]
+        scale = self.scale.item()
+        rounded: Tensor = _RoundActivation.apply(x, scale, low, self.quant_max)  # type: ignore[no-untyped-call]
+        return rounded
 
 
 class MovingMaxGrid(ActivationGrid):
@@ -180,9 +183,9 @@ class MaxGrid(ActivationGrid):
 class HistogramGrid(MaxGrid):
     """The clipping bound with the least squared rounding and clipping error over all batches.
 
-    A histogram of |x| over [0, top), a power of two that doubles when it is exceeded: the counts, and
-    so the result, do not depend on how the images were cut into batches. The first bin is left out:
-    a ReLU's zeros cost nothing under any bound.
+    A histogram of |x| over [0, top), a power of two that doubles when it is exceeded: the counts,
+    and so the result, do not depend on how the images were cut into batches. The first bin is left
+    out: a ReLU's zeros cost nothing under any bound.
     """
 
     counts: Tensor

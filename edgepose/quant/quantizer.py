@@ -67,7 +67,7 @@ def moved_inputs(node: Node) -> list[Node]:
     return [first] if isinstance(first, Node) else [n for n in first if isinstance(n, Node)]  # type: ignore[union-attr]
 
 
-class PoseQuantizer(Quantizer):
+class PoseQuantizer(Quantizer):  # type: ignore[misc]  # untyped library
     """Annotates a graph by the rules above and names every INT8 tensor in `node.meta[KEY]`.
 
     activation, weight: classes (torchao FakeQuantizeBase) to observe with
@@ -91,15 +91,15 @@ class PoseQuantizer(Quantizer):
         self._float_layers = frozenset(float_layers)
 
     def annotate(self, model: GraphModule) -> GraphModule:
-        nodes = list(model.graph.nodes)
+        nodes: list[Node] = list(model.graph.nodes)
         wanted = self._wanted(nodes)
         roots = _roots(nodes, wanted)
         names = _names([n for n in nodes if roots.get(n) is n])
         for node in nodes:
             inputs = {n: SharedQuantizationSpec(roots[n]) for n in self._inputs(node, wanted)}
-            specs: dict[Node, Any] = dict(inputs)
+            specs: dict[Any, Any] = dict(inputs)
             if self._is_int8_convolution(node):
-                specs[node.args[1]] = self._weight  # type: ignore[index]
+                specs[node.args[1]] = self._weight
             output: Any = None
             if node in wanted:
                 root = roots[node]
@@ -125,13 +125,14 @@ class PoseQuantizer(Quantizer):
         """The inputs of `node` that must be INT8 tensors."""
         if node.op != "call_function":
             return []
+        first: Any = node.args[0]
         if self._is_int8_convolution(node):
-            return [node.args[0]]  # type: ignore[list-item]
+            return [first]
         if node.target in ADDS:
             return [n for n in node.args[:2] if isinstance(n, Node)]
         if node in wanted:
-            if node.target in RELUS and not _fused_into_relu(node.args[0]):  # type: ignore[arg-type]
-                return [node.args[0]]  # type: ignore[list-item]
+            if node.target in RELUS and not _fused_into_relu(first):
+                return [first]
             return moved_inputs(node)
         return []
 
