@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,28 +19,21 @@ from numpy.typing import NDArray
 from torch import nn
 
 import edgepose
-from edgepose.artifact import (
-    Artifact,
-    CodecContract,
-    Content,
-    Header,
-    InputContract,
-    OutputContract,
-    PreprocessingContract,
-    Provenance,
-    SkeletonContract,
-)
+from edgepose.artifact import Artifact, Content, Header
+from edgepose.backends.common.contract import header_of
 from edgepose.backends.mil.convert import (
+    CONVERTER,
     INPUT_NAME,
     OUTPUT_NAME,
     Description,
     convert,
-    ct,
 )
+from edgepose.backends.mil.interleave import use_pixel_shuffle
 from edgepose.backends.mil.interpreter import Interpreter
+from edgepose.backends.mil.quiet import quiet
 from edgepose.errors import EdgeposeError
 from edgepose.models.pose_model import PoseModel
-from edgepose.quant.graph import int8_graph
+from edgepose.quant.graph import export, int8_graph
 from edgepose.skeleton import skeleton
 from edgepose.target import Target
 
@@ -49,26 +42,11 @@ _BATCH = 8
 _MODEL_FILE = "Data/com.apple.CoreML/model.mlmodel"
 
 
-class Executor(Protocol):
-    """Heatmaps from crops; description says what computed them."""
-
-    @property
-    def description(self) -> str: ...
-
-    def run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """crops (N, H, W, 3) RGB 0..255 -> heatmaps (N, J, h, w)."""
-        ...
-
-    def prepare(self, crops: NDArray[np.uint8]) -> Any: ...
-
-    def infer(self, prepared: Any) -> NDArray[np.float32]: ...
-
-
 def emit(model: PoseModel, target: Target, folder: Path) -> Artifact:
     """Writes model.mlpackage (counted) and one package per extra precision, and the manifest.
 
-    The same model gives the same bytes. Raises EdgeposeError where the model has no static INT8 plan
-    and the target asks for int8, where the target's minimum OS is too old, and on a full disk.
+    The same model gives the same bytes. Raises EdgeposeError where the target asks for int8 and the
+    model has no static plan, where its minimum OS is too old, and on a full disk.
     """
     contents = []
     for precision in target.precisions:
@@ -103,7 +81,7 @@ def open_executor(
     threads: int | None = None,
     precision: str | None = None,
     engine: Engine = "mil",
-) -> Executor:
+) -> MilExecutor | CoreMLExecutor:
     """What runs the package of `precision` (the counted one by default).
 
     engine "coreml" is Core ML itself, on macOS only.
@@ -131,7 +109,7 @@ class MilExecutor:
 
     @property
     def description(self) -> str:
-        return f"MIL interpreter, Core ML not run (coremltools {ct.__version__})"
+        return f"MIL interpreter, Core ML not run ({CONVERTER})"
 
     def run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """crops (N, H, W, 3) RGB 0..255 -> heatmaps (N, J, h, w), a few images at a time."""
@@ -165,11 +143,13 @@ class CoreMLExecutor:
             raise EdgeposeError(
                 f"Core ML runs on macOS only; this is {sys.platform}", fix='use engine "mil"'
             )
-        self.model = ct.models.MLModel(str(package))
+        with quiet():
+            import coremltools
+        self.model: Any = coremltools.models.MLModel(str(package))
 
     @property
     def description(self) -> str:
-        return f"Core ML (coremltools {ct.__version__})"
+        return f"Core ML ({CONVERTER})"
 
     def run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         return self.infer(self.prepare(crops))
@@ -201,8 +181,11 @@ def _role(path: str, precision: str, *, main: bool) -> str:
 
 
 def _network(model: PoseModel, precision: str) -> nn.Module:
+    """(1, 3, H, W) -> heatmaps, in the form that Core ML runs best."""
+    if precision != "int8" and model.spec.form == "train":
+        return model.module()  # Core ML has deconvolutions, and folds batch norm itself
     if precision != "int8":
-        return model.module()
+        return use_pixel_shuffle(export(model.module(), input_hw=model.spec.input_hw, batch=1))
     plan = model.spec.quant
     if plan is None or plan.mode != "static":
         found = "no quantization plan" if plan is None else f"a {plan.mode} plan"
@@ -210,8 +193,7 @@ def _network(model: PoseModel, precision: str) -> nn.Module:
             f"Core ML's int8 needs fixed activation scales; the model has {found}",
             fix="add a qat or a static quantize stage, or ask the target for fp16",
         )
-    graph = int8_graph(model)
-    return graph.module() if isinstance(graph, torch.export.ExportedProgram) else graph
+    return use_pixel_shuffle(int8_graph(model, batch=1))
 
 
 def _files(model: PoseModel, target: Target, precision: str) -> dict[str, bytes]:
@@ -244,7 +226,7 @@ def _description(model: PoseModel, precision: str) -> Description:
             f"Human pose of one person ({len(joints)} joints) from a crop of {height}x{width}: "
             f"{spec.arch}, {precision}"
         ),
-        input_text=f"Crop around one person, {pre.color}, {height}x{width}; normalised in the model",
+        input_text=f"Crop around one person, {pre.color}, {height}x{width}, not normalised",
         output_text=(
             "Heatmaps (1, joints, height / "
             f"{spec.codec.stride}, width / {spec.codec.stride}); the peak of each is the joint"
@@ -262,47 +244,23 @@ def _description(model: PoseModel, precision: str) -> Description:
 
 
 def _header(model: PoseModel, target: Target) -> Header:
-    spec = model.spec
-    height, width = spec.input_hw
-    plan = spec.quant if target.precision == "int8" else None
-    return Header(
-        name=f"{spec.arch}-{height}x{width}-{target.precision}",
-        target=target.name,
-        runtime=target.runtime,
-        precision=target.precision,
-        input=InputContract(
-            name=INPUT_NAME,
-            shape=(1, height, width, 3),
-            dtype="uint8",
-            layout="NHWC",
-            color=spec.preprocessing.color,
-            range="0..255, an image (CVPixelBuffer); normalised in the graph",
-        ),
-        output=OutputContract(
-            name=OUTPUT_NAME,
-            shape=(1, spec.num_joints, *spec.heatmap_hw),
-            dtype="float32",
-            layout="NCHW",
-            meaning="heatmap per joint, peak about 1",
-        ),
-        skeleton=SkeletonContract.of(skeleton(spec.skeleton)),
-        preprocessing=PreprocessingContract(
-            mean=spec.preprocessing.mean,
-            std=spec.preprocessing.std,
-            color=spec.preprocessing.color,
-            where="graph",
-        ),
-        codec=CodecContract(stride=spec.codec.stride, sigma=spec.codec.sigma),
-        provenance=Provenance(
-            model_sha256=model.sha256,
-            arch=spec.arch,
-            domain=spec.domain,
-            parameters=model.num_params,
-            quantization=None if plan is None else {"mode": plan.mode, "source": plan.source},
-            versions={
-                "edgepose": edgepose.__version__,
-                "coremltools": ct.__version__,
-                "torch": torch.__version__,
-            },
-        ),
+    """The common header, with an image for input and the normalisation inside."""
+    header = header_of(
+        model,
+        target,
+        input_name=INPUT_NAME,
+        output_name=OUTPUT_NAME,
+        batch=1,
+        tools=("coremltools", "torch"),
     )
+    height, width = model.spec.input_hw
+    image = header.input.model_copy(
+        update={
+            "shape": (1, height, width, 3),
+            "dtype": "uint8",
+            "layout": "NHWC",
+            "range": "0..255, as an image (CVPixelBuffer)",
+        }
+    )
+    inside = header.preprocessing.model_copy(update={"where": "graph"})
+    return header.model_copy(update={"input": image, "preprocessing": inside})

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import edgepose.backends.mil.interpreter  # noqa: F401  (fills the table of operators)
 import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-from edgepose.backends.mil.registry import OPERATORS
-from edgepose.errors import EdgeposeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+
+import edgepose.backends.mil.interpreter  # noqa: F401  (fills the table of operators)
+from edgepose.backends.mil.registry import OPERATORS
+from edgepose.errors import EdgeposeError
 
 FEW = settings(max_examples=25, deadline=None)
 SEED = st.integers(0, 2**32 - 1)
@@ -333,7 +334,9 @@ def test_concat_stack_and_split_equal_numpy(seed: int, axis: int, count: int) ->
     joined = torch.from_numpy(np.concatenate(values, axis))
     for parts in (
         OPERATORS["split"].function(x=joined, axis=axis, num_splits=count),
-        OPERATORS["split"].function(x=joined, axis=axis, split_sizes=[values[0].shape[axis]] * count),
+        OPERATORS["split"].function(
+            x=joined, axis=axis, split_sizes=[values[0].shape[axis]] * count
+        ),
     ):
         for part, value in zip(parts, values, strict=True):
             np.testing.assert_array_equal(part.numpy(), value)
@@ -362,7 +365,9 @@ def test_expand_dims_and_squeeze_equal_numpy(seed: int, axes: list[int]) -> None
 
 
 @FEW
-@given(seed=SEED, kind=st.sampled_from(["add", "sub", "mul"]), shape=st.sampled_from([(), (3, 1, 1)]))
+@given(
+    seed=SEED, kind=st.sampled_from(["add", "sub", "mul"]), shape=st.sampled_from([(), (3, 1, 1)])
+)
 def test_elementwise_equals_numpy(seed: int, kind: str, shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(seed)
     x, y = floats(rng, 2, 3, 4, 4), floats(rng, *shape)

@@ -1,8 +1,8 @@
 """Lets a program written for one image evaluate several at once.
 
-An mlpackage fixes the batch to 1. Nearly every operator that we emit works on each image alone, and
-the few that name the batch axis (reshape, slices) can be told to keep it open. `open_batch` rewrites
-a program so; where it cannot prove that images stay apart, it says None and each image runs alone.
+An mlpackage fixes the batch to 1. Nearly every operator that we emit works on each image alone,
+and the few that name the batch axis (reshape, slices) can be told to keep it open. `open_batch`
+rewrites a program so; where it cannot prove that images stay apart, each image runs alone.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from edgepose.errors import EdgeposeError
 with quiet():
     import coremltools as ct
 
+CONVERTER = f"coremltools {ct.__version__}"
 INPUT_NAME = "image"
 OUTPUT_NAME = "heatmaps"
 _AUTHOR = "com.apple.CoreML"
@@ -57,7 +58,9 @@ class ImageNetwork(nn.Module):
     def __init__(self, network: nn.Module, *, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.network = network
-        mean_, std_ = (torch.tensor(v, dtype=torch.float64).reshape(1, 3, 1, 1) for v in (mean, std))
+        mean_, std_ = (
+            torch.tensor(v, dtype=torch.float64).reshape(1, 3, 1, 1) for v in (mean, std)
+        )
         self.register_buffer("scale", (1 / (255 * std_)).float())
         self.register_buffer("shift", (-mean_ / std_).float())
 
@@ -92,8 +95,8 @@ def convert(
 ) -> dict[str, bytes]:
     """The package's files by relative path.
 
-    network: (1, 3, H, W) normalised float32 -> (1, J, h, w); float, or a converted PT2E graph, whose
-             quantize and dequantize calls become MIL's
+    network: (1, 3, H, W) normalised float32 -> (1, J, h, w); float, or a converted PT2E graph,
+             whose quantize and dequantize calls become MIL's
     compute: the type of everything that is not INT8
     """
     deployment = deployment_target(minimum_os)
@@ -124,7 +127,7 @@ def convert(
             )
         except (ValueError, NotImplementedError, RuntimeError) as error:
             raise EdgeposeError(
-                f"coremltools {ct.__version__} cannot convert the network: {error}",
+                f"{CONVERTER} cannot convert the network: {error}",
                 fix="leave the coreml target out, or use operators that Core ML has",
             ) from error
         return _package(model, description)

@@ -1,8 +1,8 @@
 """Runs a MIL program with torch as the arithmetic.
 
 Every value is held in float32 (or its integer type). An operation declared fp16 is computed in
-float32, accumulation included, and its result rounded to the nearest fp16: the most faithful reading
-of a program whose hardware is unknown. See docs/adr/0007-mil-interpreter.md.
+float32, accumulation included, and its result rounded to the nearest fp16: a fair reading of a
+program whose hardware is unknown. See docs/adr/0007-mil-interpreter.md.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from edgepose.backends.mil.batching import open_batch
 from edgepose.backends.mil.load import Operation, Program, Ref, Tensor, load_program
 from edgepose.backends.mil.registry import OPERATORS, check_operators, refuse
 
+Results = dict[str, torch.Tensor]
 _INTEGERS = {"int8": torch.int8, "uint8": torch.uint8, "int32": torch.int32, "bool": torch.bool}
 
 
@@ -39,7 +40,7 @@ class Interpreter:
             for op in self.program.operations:
                 arguments = {key: _constant(value) for key, value in op.arguments.items()}
                 if all(r.name in self._constants for r in _references(arguments)):
-                    self._constants.update(_evaluate(op, arguments, self._constants))
+                    self._constants.update(evaluate(op, _bound(arguments, self._constants)))
                 else:
                     self._steps.append((op, arguments))
         self._last_use = self._find_last_use()
@@ -49,7 +50,7 @@ class Interpreter:
         return cls(load_program(package))
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """inputs: name -> (N, ...) array; returns output name -> (N, ...) array, float32 for floats."""
+        """inputs: name -> (N, ...); returns output name -> (N, ...), floats as float32."""
         names = [t.name for t in self.program.inputs]
         if set(inputs) != set(names):
             raise refuse(f"inputs {sorted(inputs)}", f"the program takes {names}")
@@ -59,19 +60,22 @@ class Interpreter:
         runs = [self._run({k: v[i : i + 1] for k, v in inputs.items()}) for i in range(count)]
         return {name: np.concatenate([r[name] for r in runs]) for name in runs[0]}
 
+    def step(self, op: Operation, arguments: Mapping[str, Any]) -> Results:
+        """One operation; a subclass can look at results, or put others in their place."""
+        return evaluate(op, arguments)
+
     @torch.inference_mode()
     def _run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        values: dict[str, torch.Tensor] = {}
+        values = dict(self._constants)
         for declared in self.program.inputs:
             tensor = torch.from_numpy(np.ascontiguousarray(inputs[declared.name], np.float32))
             _check_shape("input", declared, tensor)
             values[declared.name] = _rounded(tensor, declared.dtype)
         for number, (op, arguments) in enumerate(self._steps):
-            values.update(_evaluate(op, arguments, values, self._constants))
+            values.update(self.step(op, _bound(arguments, values)))
             for name in self._last_use.get(number, ()):
-                values.pop(name, None)
-        results = {n: values[n] if n in values else self._constants[n] for n in self.program.outputs}
-        return {name: value.contiguous().numpy() for name, value in results.items()}
+                values.pop(name)
+        return {name: values[name].contiguous().numpy() for name in self.program.outputs}
 
     def _find_last_use(self) -> dict[int, list[str]]:
         """step -> values that nothing after it reads, so that memory is given back early."""
@@ -79,11 +83,29 @@ class Interpreter:
         for number, (op, arguments) in enumerate(self._steps):
             for name in [r.name for r in _references(arguments)] + [t.name for t in op.outputs]:
                 last[name] = number
+        kept = {*self.program.outputs, *self._constants}
         dead: dict[int, list[str]] = {}
         for name, number in last.items():
-            if name not in self.program.outputs:
+            if name not in kept:
                 dead.setdefault(number, []).append(name)
         return dead
+
+
+def evaluate(op: Operation, arguments: Mapping[str, Any]) -> Results:
+    """Output name -> value of one operation, rounded to the type that the file declares.
+
+    Raises EdgeposeError where a result has not the declared shape.
+    """
+    known = OPERATORS[op.kind]
+    results = known.function(**arguments)
+    if not isinstance(results, tuple):
+        results = (results,)
+    named = {}
+    for declared, result in zip(op.outputs, results, strict=True):
+        _check_shape(f"{op.kind} {op.name}", declared, result)
+        exact = known.moves_data and result.dtype == torch.float32
+        named[declared.name] = result if exact else _rounded(result, declared.dtype)
+    return named
 
 
 def _constant(value: Any) -> Any:
@@ -102,26 +124,13 @@ def _references(arguments: Mapping[str, Any]) -> list[Ref]:
     return [v for v in flat if isinstance(v, Ref)]
 
 
-def _evaluate(
-    op: Operation, arguments: Mapping[str, Any], *scopes: Mapping[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
+def _bound(arguments: Mapping[str, Any], values: Results) -> dict[str, Any]:
     def bound(value: Any) -> Any:
         if isinstance(value, tuple):
             return tuple(bound(item) for item in value)
-        if isinstance(value, Ref):
-            return next(scope[value.name] for scope in scopes if value.name in scope)
-        return value
+        return values[value.name] if isinstance(value, Ref) else value
 
-    known = OPERATORS[op.kind]
-    results = known.function(**{key: bound(value) for key, value in arguments.items()})
-    if not isinstance(results, tuple):
-        results = (results,)
-    named = {}
-    for declared, result in zip(op.outputs, results, strict=True):
-        _check_shape(f"{op.kind} {op.name}", declared, result)
-        exact = known.moves_data and result.dtype == torch.float32
-        named[declared.name] = result if exact else _rounded(result, declared.dtype)
-    return named
+    return {key: bound(value) for key, value in arguments.items()}
 
 
 def _rounded(value: torch.Tensor, dtype: str) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Reads an .mlpackage on any system into a plain list of operations.
 
-coremltools parses the protobuf and the weight blob (`milproto.load`); what comes back is turned into
-the small immutable types below, so that the interpreter depends on nothing else of coremltools.
+coremltools parses the protobuf and the weight blob (`milproto.load`); what comes back is turned
+into the small immutable types below, so that the interpreter needs nothing else of coremltools.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Program:
 
 
 def load_program(package: Path) -> Program:
-    """The program inside the folder `package`; EdgeposeError where it is not a readable mlprogram."""
+    """The program in the folder `package`; EdgeposeError where that is no readable mlprogram."""
     model_file = model_path(package)
     spec = coremltools.proto.Model_pb2.Model()
     try:
@@ -134,13 +134,15 @@ def _images(package: Path, description: Any) -> dict[str, Image]:
         kind = feature.type.imageType
         color = kind.ColorSpace.Name(kind.colorSpace)
         if color not in ("RGB", "BGR"):
-            raise _unreadable(package, f"input {feature.name} is a {color} image; RGB or BGR is read")
+            raise _unreadable(
+                package, f"input {feature.name} is a {color} image; RGB or BGR is read"
+            )
         images[feature.name] = Image(height=kind.height, width=kind.width, color=color)
     return images
 
 
 def _tensor(var: Any) -> Tensor:
-    shape = tuple(dim if isinstance(dim, (int, np.integer)) else -1 for dim in var.shape or ())
+    shape = tuple(int(d) if isinstance(d, int | np.integer) else -1 for d in var.shape or ())
     return Tensor(name=var.name, shape=shape, dtype=_types.builtin_to_string(var.dtype))
 
 

@@ -35,7 +35,7 @@ def resolve_pads(
     strides: Sequence[int],
     dilations: Sequence[int] = (1, 1),
 ) -> Pads:
-    """Explicit pads for MIL's pad_type; `same` puts the odd pixel at the end, `same_lower` before."""
+    """Explicit pads for MIL's pad_type; `same` has an odd pixel at the end, `same_lower` before."""
     if pad_type == "valid":
         return (0, 0, 0, 0)
     if pad_type == "custom":
@@ -44,9 +44,7 @@ def resolve_pads(
     if pad_type not in ("same", "same_lower"):
         raise refuse(f"{kind}.pad_type={pad_type}", "unknown padding")
     pads: list[int] = []
-    for size, kernel, stride, dilation in zip(
-        input_hw, kernel_hw, strides, dilations, strict=True
-    ):
+    for size, kernel, stride, dilation in zip(input_hw, kernel_hw, strides, dilations, strict=True):
         reach = (kernel - 1) * dilation + 1
         total = max((-(-size // stride) - 1) * stride + reach - size, 0)
         small, large = total // 2, total - total // 2
@@ -115,9 +113,7 @@ def conv_transpose(
         kernel_hw=weight.shape[2:],
         strides=strides,
     )
-    full = F.conv_transpose2d(
-        x, weight, None, _ints(strides), 0, 0, int(groups), _ints(dilations)
-    )
+    full = F.conv_transpose2d(x, weight, None, _ints(strides), 0, 0, int(groups), _ints(dilations))
     height, width = full.shape[2] - top - bottom, full.shape[3] - left - right
     if output_shape is not None:
         height, width = int(output_shape[-2]), int(output_shape[-1])

@@ -10,9 +10,7 @@ _RANGES = {"int8": (-128, 127, torch.int8), "uint8": (0, 255, torch.uint8)}
 _CASTS = {"fp16": torch.float16, "fp32": torch.float32, "int32": torch.int32}
 
 
-def _along(
-    value: torch.Tensor | float, like: torch.Tensor, axis: int | None
-) -> torch.Tensor:
+def _along(value: torch.Tensor | float, like: torch.Tensor, axis: int | None) -> torch.Tensor:
     """A scalar, or a vector laid along `axis` of `like`, ready to broadcast, in float32."""
     tensor = torch.as_tensor(value, dtype=torch.float32)
     if tensor.ndim == 0:

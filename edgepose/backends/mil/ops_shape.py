@@ -48,9 +48,7 @@ def slice_by_index(
 
 
 @operator("slice_by_size", moves_data=True)
-def slice_by_size(
-    *, x: torch.Tensor, begin: Sequence[int], size: Sequence[int]
-) -> torch.Tensor:
+def slice_by_size(*, x: torch.Tensor, begin: Sequence[int], size: Sequence[int]) -> torch.Tensor:
     """x[begin : begin + size] per axis; size -1 goes to the end."""
     for axis, (first, count) in enumerate(zip(begin, size, strict=True)):
         length = x.shape[axis] - int(first) if int(count) == -1 else int(count)
@@ -75,9 +73,7 @@ def split(
 
 
 @operator("concat", moves_data=True)
-def concat(
-    *, values: Sequence[torch.Tensor], axis: int, interleave: bool = False
-) -> torch.Tensor:
+def concat(*, values: Sequence[torch.Tensor], axis: int, interleave: bool = False) -> torch.Tensor:
     if interleave:
         raise refuse("concat.interleave", "it is not emitted")
     return torch.cat(tuple(values), dim=int(axis))

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import tqdm
+import tqdm  # type: ignore[import-untyped]
 
 # coremltools warns that libcoremlpython is absent (it is macOS-only) and that this torch is newer
 # than the one it was tested with; torchao that its CUDA libraries do not load. Known, and harmless:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from edgepose.backends.mil.load import Operation, Program
 from edgepose.errors import EdgeposeError
 
 Implementation = Callable[..., Any]
+Function = TypeVar("Function", bound=Implementation)
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,10 @@ class Operator:
 OPERATORS: dict[str, Operator] = {}
 
 
-def operator(kind: str, *, moves_data: bool = False) -> Callable[[Implementation], Implementation]:
+def operator(kind: str, *, moves_data: bool = False) -> Callable[[Function], Function]:
     """Registers a function as the meaning of the MIL operator `kind`."""
 
-    def register(function: Implementation) -> Implementation:
+    def register(function: Function) -> Function:
         parameters = inspect.signature(function).parameters.values()
         OPERATORS[kind] = Operator(
             function=function,

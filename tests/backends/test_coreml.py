@@ -1,0 +1,277 @@
+"""Core ML artifacts of a narrow ResNet-18: contents, contract, and the numbers that come out."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import coremltools
+import numpy as np
+import pytest
+import torch
+
+from edgepose.artifact import Artifact
+from edgepose.backends.coreml import emit, open_executor, package_folder
+from edgepose.backends.mil.convert import INPUT_NAME
+from edgepose.backends.mil.interleave import use_pixel_shuffle
+from edgepose.backends.mil.interpreter import Interpreter, Results
+from edgepose.backends.mil.load import Operation, load_program, model_path
+from edgepose.device.geometry import normalise
+from edgepose.errors import EdgeposeError
+from edgepose.evaluation import TorchExecutor
+from edgepose.models import build
+from edgepose.models.plan import QuantPlan
+from edgepose.models.pose_model import ModelSpec, PoseModel
+from edgepose.quant.graph import finish, int8_graph, prepare_calibration
+from edgepose.skeleton import MPII16
+from edgepose.target import Target
+
+HW = (64, 96)
+
+
+def target(**changes: Any) -> Target:
+    values = {
+        "name": "coreml-ios17",
+        "runtime": "coreml",
+        "precision": "int8",
+        "extra_precisions": ("fp16",),
+        "minimum_os": "iOS17",
+    }
+    return Target(**{**values, **changes})
+
+
+def narrow(value: torch.Tensor, kept: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(n if n in kept or axis > 1 else n // 8 for axis, n in enumerate(value.shape))
+
+
+@pytest.fixture(scope="module")
+def float_model() -> PoseModel:
+    """ResNet-18 at an eighth of its width, in training form, with weights like trained ones."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for key, value in build("resnet18", num_joints=16).state_dict().items():
+        shape = narrow(value, kept=(3, 16))
+        if value.ndim == 4:
+            fan = shape[0] * 4 if key.startswith("deconv") else int(np.prod(shape[1:]))
+            tensors[key] = torch.randn(shape, generator=generator) * (2 / fan) ** 0.5
+        elif key.endswith(("running_mean", "bias")):
+            tensors[key] = 0.2 * torch.randn(shape, generator=generator)
+        elif value.ndim == 1:
+            tensors[key] = 0.5 + torch.rand(shape, generator=generator)
+        else:
+            tensors[key] = value
+    spec = ModelSpec(arch="resnet18", num_joints=16, input_hw=HW, skeleton="mpii16", domain="test")
+    return PoseModel(spec, tensors)
+
+
+@pytest.fixture(scope="module")
+def crops() -> np.ndarray:
+    """Smooth images: (N, H, W, 3) uint8."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (6, HW[0] // 8, HW[1] // 8, 3)).astype(np.uint8)
+    return np.ascontiguousarray(coarse.repeat(8, axis=1).repeat(8, axis=2))
+
+
+@pytest.fixture(scope="module")
+def quantized(float_model: PoseModel, crops: np.ndarray) -> PoseModel:
+    prepared = prepare_calibration(float_model, observer="minmax")
+    pre = float_model.spec.preprocessing
+    with torch.no_grad():
+        prepared(torch.from_numpy(normalise(crops, pre.mean, pre.std)))
+    return finish(float_model, prepared, source="calibration")
+
+
+@pytest.fixture(scope="module")
+def artifact(quantized: PoseModel, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return emit(quantized, target(), tmp_path_factory.mktemp("coreml") / "artifact")
+
+
+def relative_error(got: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted))
+
+
+def test_the_whole_int8_package_is_counted_and_nothing_else(artifact: Artifact) -> None:
+    again = Artifact.load(artifact.folder)
+    package = package_folder(again)
+    assert package.name == "model.mlpackage"
+    on_disk = sum(p.stat().st_size for p in package.rglob("*") if p.is_file())
+    assert again.counted_size_bytes == on_disk
+    assert all(path.startswith("model.mlpackage/") for path in again.counted_files)
+    assert package_folder(again, "fp16").name == "model_fp16.mlpackage"
+    assert again.input_hw == HW
+    assert again.manifest.preprocessing.where == "graph"
+
+
+def test_emitting_twice_gives_the_same_bytes(
+    artifact: Artifact, quantized: PoseModel, tmp_path: Path
+) -> None:
+    again = emit(quantized, target(extra_precisions=()), tmp_path / "again")
+    first = {e.path: e.sha256 for e in artifact.manifest.files if e.counted}
+    assert {e.path: e.sha256 for e in again.manifest.files} == first
+
+
+def test_every_convolution_has_int8_weights_and_an_int8_input(
+    artifact: Artifact, quantized: PoseModel
+) -> None:
+    operations = load_program(package_folder(artifact)).operations
+    by_output = {t.name: op for op in operations for t in op.outputs}
+    convolutions = [op for op in operations if op.kind == "conv"]
+    assert len(convolutions) == 24
+    for op in convolutions:
+        assert by_output[op.arguments["weight"].name].kind == "constexpr_affine_dequantize"
+        assert by_output[op.arguments["x"].name].kind == "dequantize"
+    stored = [op.arguments["quantized_data"] for op in by_output.values() if "const" in op.kind]
+    assert all(codes.dtype == np.int8 for codes in stored)
+    weights = {k: v for k, v in quantized.tensors.items() if v.ndim == 4}
+    assert sum(codes.size for codes in stored) == sum(v.numel() for v in weights.values())
+    blob = model_path(package_folder(artifact)).parent / "weights" / "weight.bin"
+    channels = sum(v.shape[0] for v in weights.values())
+    overhead = blob.stat().st_size - sum(v.numel() for v in weights.values())
+    assert overhead < 8 * channels + 400 * len(weights)
+
+
+def test_the_heads_output_stays_float(artifact: Artifact) -> None:
+    operations = load_program(package_folder(artifact)).operations
+    last = max(i for i, op in enumerate(operations) if op.kind == "conv")
+    behind = {op.kind for op in operations[last + 1 :]}
+    assert not {"quantize", "dequantize"} & behind
+    output = operations[-1].outputs[0]
+    assert (output.name, output.dtype) == ("heatmaps", "fp32")
+    assert output.shape == (1, 16, HW[0] // 4, HW[1] // 4)
+
+
+class Forced(Interpreter):
+    """Compares each quantized tensor with torch's, then goes on from torch's.
+
+    One step of difference deep inside a network grows in the layers behind it; with the same input
+    at every step the difference is that of the operators alone.
+    """
+
+    wanted: Iterator[np.ndarray]
+    steps_off: list[tuple[int, float]]
+
+    def step(self, op: Operation, arguments: Mapping[str, Any]) -> Results:
+        results = super().step(op, arguments)
+        if op.kind != "quantize":
+            return results
+        codes = torch.from_numpy(next(self.wanted))
+        (name, got), *_ = results.items()
+        off = (got.to(torch.int32) - codes.to(torch.int32)).abs()
+        self.steps_off.append((int(off.max()), float((off > 0).float().mean())))
+        return {name: codes}
+
+
+def test_w8a8_is_within_one_step_of_the_grid_everywhere(
+    artifact: Artifact, quantized: PoseModel, crops: np.ndarray
+) -> None:
+    graph = use_pixel_shuffle(int8_graph(quantized, batch=1))
+    codes: list[np.ndarray] = []
+
+    class Recording(torch.fx.Interpreter):
+        def run_node(self, n: torch.fx.Node) -> Any:
+            value = super().run_node(n)
+            if str(n.target).startswith("quantized_decomposed.quantize_per_tensor"):
+                codes.append(value.numpy())
+            return value
+
+    pre = quantized.spec.preprocessing
+    with torch.no_grad():
+        image = torch.from_numpy(normalise(crops[:1], pre.mean, pre.std))
+        heatmaps = Recording(graph).run(image).numpy()
+    forced = Forced.load(package_folder(artifact))
+    forced.wanted, forced.steps_off = iter(codes), []
+    got = forced.run({INPUT_NAME: crops[:1].transpose(0, 3, 1, 2)})["heatmaps"]
+    assert len(forced.steps_off) == len(codes) > 30
+    assert max(largest for largest, _ in forced.steps_off) <= 1
+    assert max(share for _, share in forced.steps_off) < 0.05
+    assert relative_error(got, heatmaps) < 2e-3
+
+
+def test_w8a8_is_as_close_to_float_as_the_int8_graph_is(
+    artifact: Artifact, quantized: PoseModel, crops: np.ndarray
+) -> None:
+    in_torch = TorchExecutor(int8_graph(quantized), quantized.spec).run(crops)
+    in_float = TorchExecutor(quantized.module(), quantized.spec).run(crops)
+    executor = open_executor(artifact, threads=1)
+    assert executor.description == "MIL interpreter, Core ML not run (coremltools 9.0)"
+    got = executor.run(crops)
+    assert got.dtype == np.float32
+    assert relative_error(got, in_float) < 1.2 * relative_error(in_torch, in_float)
+
+
+def test_a_float_package_of_the_training_form_equals_torch(
+    float_model: PoseModel, crops: np.ndarray, tmp_path: Path
+) -> None:
+    made = emit(float_model, target(precision="fp32", extra_precisions=()), tmp_path / "a")
+    wanted = TorchExecutor(float_model.module(), float_model.spec).run(crops)
+    assert relative_error(open_executor(made).run(crops), wanted) < 1e-5
+
+
+def test_the_extra_fp16_package_equals_the_float_network(
+    artifact: Artifact, quantized: PoseModel, crops: np.ndarray
+) -> None:
+    wanted = TorchExecutor(quantized.module(), quantized.spec).run(crops)
+    got = open_executor(artifact, precision="fp16").run(crops)
+    assert relative_error(got, wanted) < 2e-3
+
+
+def test_metadata_is_what_an_app_needs_and_has_no_date(
+    artifact: Artifact, quantized: PoseModel
+) -> None:
+    spec = coremltools.proto.Model_pb2.Model()
+    spec.ParseFromString(model_path(package_folder(artifact)).read_bytes())
+    description = spec.description
+    image = description.input[0]
+    assert (image.name, image.type.imageType.height, image.type.imageType.width) == (
+        INPUT_NAME,
+        *HW,
+    )
+    assert image.type.imageType.ColorSpace.Name(image.type.imageType.colorSpace) == "RGB"
+    found = dict(description.metadata.userDefined)
+    assert found["edgepose.joints"].split(",") == list(MPII16.joints)
+    assert found["edgepose.mean"] == "0.485,0.456,0.406"
+    assert found["edgepose.model_sha256"] == quantized.sha256
+    assert not [key for key in found if "date" in key]
+    assert "Apache-2.0" in description.metadata.license
+    assert description.metadata.author.startswith("edgepose")
+    assert spec.specificationVersion == 8, "iOS 17"
+
+
+@pytest.mark.parametrize("mode", [None, "dynamic"])
+def test_int8_without_fixed_scales_is_refused(
+    float_model: PoseModel, tmp_path: Path, mode: str | None
+) -> None:
+    plan = None if mode is None else QuantPlan(mode=mode, source="none")
+    model = dataclasses.replace(float_model, spec=dataclasses.replace(float_model.spec, quant=plan))
+    with pytest.raises(EdgeposeError, match="fixed activation scales"):
+        emit(model, target(), tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_crops_of_another_size_or_type_are_refused(artifact: Artifact, crops: np.ndarray) -> None:
+    executor = open_executor(artifact)
+    for wrong in (crops[:, :32], crops.astype(np.float32), crops[0]):
+        with pytest.raises(EdgeposeError, match="crops are"):
+            executor.run(wrong)
+
+
+def test_threads_are_a_setting_of_the_run_only(artifact: Artifact, crops: np.ndarray) -> None:
+    before = torch.get_num_threads()
+    open_executor(artifact, threads=before + 1).run(crops[:1])
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="Core ML is there")
+def test_core_ml_itself_is_refused_elsewhere(artifact: Artifact) -> None:
+    with pytest.raises(EdgeposeError, match="macOS"):
+        open_executor(artifact, engine="coreml")
+
+
+@pytest.mark.skipif(sys.platform != "darwin", reason="Core ML runs on macOS only; never run yet")
+def test_core_ml_agrees_with_the_interpreter(artifact: Artifact, crops: np.ndarray) -> None:
+    apple = open_executor(artifact, engine="coreml", precision="fp16").run(crops)
+    ours = open_executor(artifact, engine="mil", precision="fp16").run(crops)
+    assert relative_error(apple, ours) < 5e-3
