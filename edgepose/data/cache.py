@@ -222,32 +222,39 @@ def _draw_shard(job: tuple[PoseDataset, Path, int, tuple[int, ...], int]) -> int
     samples = []
     digest = hashlib.sha256()
     frame = int(np.prod(shape[1:]))
-    try:
-        with (partial / "images.npy").open("r+b") as stream:
-            stream.seek(offset + first * frame)
-            for i in range(first, min(first + SHARD, shape[0])):
-                sample = dataset[i]
-                if sample.image.shape != shape[1:]:
-                    raise EdgeposeError(
-                        f"frames differ in size: {sample.sample_id} is {sample.image.shape}, "
-                        f"the first one {shape[1:]}",
-                        fix="cache only data sets of equal frames, such as `source: synthetic`",
-                    )
-                data = sample.image.tobytes()
-                digest.update(data)
+    path = partial / "images.npy"
+    with path.open("r+b", buffering=0) as stream:
+        stream.seek(offset + first * frame)
+        for i in range(first, min(first + SHARD, shape[0])):
+            sample = dataset[i]
+            if sample.image.shape != shape[1:]:
+                raise EdgeposeError(
+                    f"frames differ in size: {sample.sample_id} is {sample.image.shape}, "
+                    f"the first one {shape[1:]}",
+                    fix="cache only data sets of equal frames, such as `source: synthetic`",
+                )
+            data = sample.image.tobytes()
+            digest.update(data)
+            with _disk(path):
                 stream.write(data)
-                samples.append(sample)
-            stream.flush()
+            samples.append(sample)
+        with _disk(path):
             os.fsync(stream.fileno())
-    except OSError as error:
-        raise EdgeposeError(
-            f"cannot write {partial / 'images.npy'}: {error.strerror or error}",
-            fix="free some space and run again; finished shards are kept",
-        ) from error
     labels = _labels(samples)
     labels["sha256"] = np.array(digest.hexdigest())
     _save_labels(_label_file(partial, shard), labels)
     return len(samples)
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise EdgeposeError(
+            f"cannot write {path}: {error.strerror or error}",
+            fix="free some space and run again; finished shards are kept",
+        ) from error
 
 
 def _labels(samples: list[PoseSample]) -> Labels:
