@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import torch
@@ -21,17 +21,19 @@ def calibrate(
     crops: Iterable[NDArray[np.uint8]],
     *,
     observer: str = "histogram",
+    float_layers: Collection[str] | None = None,
     source: str = "the calibration set",
 ) -> PoseModel:
     """`model` in deploy form on the INT8 grid, with scales from `crops`.
 
     crops:    batches of (n, H, W, 3) uint8 RGB at the model's input size
     observer: "histogram" (least squared error) or "minmax"
+    float_layers: convolutions that stay float, by name; those of the model's plan if None
     source:   where the images are from, for messages
     Raises EdgeposeError for fewer than 32 images, images of one colour, and activations that are
     not finite or nothing but zeros (naming the layer).
     """
-    prepared = prepare_calibration(model, observer=observer)
+    prepared = prepare_calibration(model, observer=observer, float_layers=float_layers)
     count, plain = 0, 0
     for batch in crops:
         _check_size(batch, model)

@@ -11,8 +11,9 @@ Every graph is rebuilt from the PoseModel; only `finish` carries anything back.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
@@ -66,25 +67,28 @@ def export(
     return graph_module
 
 
-def prepare_calibration(model: PoseModel, *, observer: str = "histogram") -> fx.GraphModule:
+def prepare_calibration(
+    model: PoseModel, *, observer: str = "histogram", float_layers: Collection[str] | None = None
+) -> fx.GraphModule:
     """The deploy form with observers: run images through it under no_grad, then `finish`.
 
     (N, 3, H, W) float32 normalised -> (N, J, H/4, W/4) float32, unquantized.
+    float_layers: convolutions that stay float, by name; those of the model's plan if None
     """
     if observer not in OBSERVERS:
         raise EdgeposeError(
             f"unknown observer {observer!r}", fix=f"use one of {', '.join(OBSERVERS)}"
         )
-    return _prepare(model, OBSERVERS[observer])
+    return _prepare(model, OBSERVERS[observer], float_layers)
 
 
-def prepare_qat(model: PoseModel) -> fx.GraphModule:
+def prepare_qat(model: PoseModel, *, float_layers: Collection[str] | None = None) -> fx.GraphModule:
     """The deploy form with fake quantizers, trainable; input and output as `prepare_calibration`.
 
     Activation ranges start from the model's plan where it has one (calibrate first, for a good
     start) and follow a moving average until `freeze_observers`. The state dict restores all of it.
     """
-    prepared = _prepare(model, MovingMaxGrid, fuse_relu=True)
+    prepared = _prepare(model, MovingMaxGrid, float_layers, fuse_relu=True)
     plan = model.spec.quant
     for key, grid in activation_grids(prepared).items():
         if plan is not None and key in plan.activation_scales:
@@ -113,7 +117,7 @@ def finish(model: PoseModel, prepared: nn.Module, *, source: str) -> PoseModel:
     Raises EdgeposeError for a tensor that was never observed, or nothing but zeros.
     """
     freeze_observers(prepared)
-    float_layers = _float_layers(model)
+    float_layers = _layers_without_grid(prepared)
     tensors = {}
     for key, value in prepared.state_dict().items():
         if key.endswith((".weight", ".bias")):
@@ -130,7 +134,7 @@ def finish(model: PoseModel, prepared: nn.Module, *, source: str) -> PoseModel:
         mode="static",
         source=source,
         activation_scales=scales,
-        precision={} if model.spec.quant is None else dict(model.spec.quant.precision),
+        precision=dict.fromkeys(sorted(float_layers), "float"),
     )
     return PoseModel(dataclasses.replace(model.spec, form="deploy", quant=plan), tensors)
 
@@ -147,7 +151,7 @@ def int8_graph(model: PoseModel, *, batch: int | None = None) -> fx.GraphModule:
             "the model has no static quantization plan",
             fix="run the quantize or qat stage first",
         )
-    annotated = _annotated(model, MaxGrid, batch=batch)
+    annotated = _annotated(model, MaxGrid, None, batch=batch)
     for node, grid in _observed(annotated):
         if isinstance(grid, WeightGridPerChannel):
             grid.observe(annotated.get_parameter(str(node.args[0].target)))  # type: ignore[union-attr]
@@ -184,19 +188,40 @@ def _copies(node: Any, image: fx.Node) -> bool:
     return True
 
 
-def _float_layers(model: PoseModel) -> frozenset[str]:
-    precision: Mapping[str, str] = {} if model.spec.quant is None else model.spec.quant.precision
-    return frozenset(name for name, kind in precision.items() if kind == "float")
+def _layers_without_grid(prepared: nn.Module) -> set[str]:
+    """The convolutions of a prepared graph that were left in float."""
+    layers = {
+        key.removesuffix(".weight") for key in prepared.state_dict() if key.endswith(".weight")
+    }
+    return {layer for layer in layers if not hasattr(prepared, _grid_name(f"{layer}.weight"))}
+
+
+def _grid_name(key: str) -> str:
+    return "grid_" + key.replace(".", "_").replace(":", "_")
 
 
 def _annotated(
-    model: PoseModel, activation: type[ActivationGrid], *, batch: int | None = None
+    model: PoseModel,
+    activation: type[ActivationGrid],
+    float_layers: Collection[str] | None,
+    *,
+    batch: int | None = None,
 ) -> fx.GraphModule:
     """The exported deploy form with a grid on every INT8 edge, as `convert_pt2e` wants it."""
-    module = deploy_form(model).module()
-    exported = export(module, input_hw=model.spec.input_hw, batch=batch)
+    deploy = deploy_form(model)
+    if float_layers is None:
+        precision = {} if model.spec.quant is None else model.spec.quant.precision
+        float_layers = [name for name, kind in precision.items() if kind == "float"]
+    for name in float_layers:
+        if f"{name}.weight" not in deploy.tensors:
+            layers = [k.removesuffix(".weight") for k in deploy.tensors if k.endswith(".weight")]
+            near = difflib.get_close_matches(name, layers, n=1, cutoff=0.0)
+            raise EdgeposeError(
+                f"{model.spec.arch} has no layer {name}", fix=f"did you mean {near[0]}?"
+            )
+    exported = export(deploy.module(), input_hw=model.spec.input_hw, batch=batch)
     quantizer = PoseQuantizer(
-        activation=activation, weight=WeightGridPerChannel, float_layers=_float_layers(model)
+        activation=activation, weight=WeightGridPerChannel, float_layers=float_layers
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -217,14 +242,18 @@ def _observed(prepared: fx.GraphModule) -> Iterator[tuple[fx.Node, Any]]:
 
 
 def _prepare(
-    model: PoseModel, activation: type[ActivationGrid], *, fuse_relu: bool = False
+    model: PoseModel,
+    activation: type[ActivationGrid],
+    float_layers: Collection[str] | None,
+    *,
+    fuse_relu: bool = False,
 ) -> fx.GraphModule:
     """The graph that is run: grids only where a value is new, under names that say which.
 
     Behind an operator that only moves values everything is on the grid already. With `fuse_relu` a
     grid behind a ReLU of its own does the ReLU's work.
     """
-    annotated = _annotated(model, activation)
+    annotated = _annotated(model, activation, float_layers)
     graph = annotated.graph
     grids: dict[str, nn.Module] = {}
     for node, grid in list(_observed(annotated)):
@@ -234,7 +263,7 @@ def _prepare(
             graph.erase_node(node)
             continue
         name = source.target if isinstance(grid, WeightGridPerChannel) else grid.key
-        node.target = "grid_" + str(name).replace(".", "_").replace(":", "_")
+        node.target = _grid_name(str(name))
         grids[node.target] = grid
         if fuse_relu and source.target in RELUS and len(source.users) == 1:
             grid.relu = True
