@@ -33,15 +33,12 @@ def calibrate(
     Raises EdgeposeError for fewer than 32 images, images of one colour, and activations that are
     not finite or nothing but zeros (naming the layer).
     """
-    prepared = prepare_calibration(model, observer=observer, float_layers=float_layers)
+    batches = list(crops)
     count, plain = 0, 0
-    for batch in crops:
+    for batch in batches:
         _check_size(batch, model)
         plain += int((np.ptp(batch.reshape(len(batch), -1, 3), axis=1).max(axis=1) == 0).sum())
         count += len(batch)
-        images = normalise(batch, model.spec.preprocessing.mean, model.spec.preprocessing.std)
-        with torch.no_grad():
-            prepared(torch.from_numpy(images))
     if count < MIN_IMAGES:
         raise EdgeposeError(
             f"{source} has {count} images; static INT8 needs at least {MIN_IMAGES}",
@@ -52,6 +49,11 @@ def calibrate(
             f"{plain} of {count} images of {source} are of one colour",
             fix="replace them by photographs like those that the model will see",
         )
+    prepared = prepare_calibration(model, observer=observer, float_layers=float_layers)
+    for batch in batches:
+        images = normalise(batch, model.spec.preprocessing.mean, model.spec.preprocessing.std)
+        with torch.no_grad():
+            prepared(torch.from_numpy(images))
     return finish(model, prepared, source="calibration")
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import fx
 
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.quant.calibrate import calibrate
-from edgepose.quant.graph import deploy_form
+from edgepose.quant.graph import deploy_form, int8_graph
 
 INPUT_HW = (64, 96)
 JOINTS = 5
@@ -68,6 +69,12 @@ def float_deploy(slim: PoseModel) -> PoseModel:
 def static(slim: PoseModel) -> PoseModel:
     """`slim` in static INT8, calibrated."""
     return calibrate(slim, _crops(40, seed=1))
+
+
+@pytest.fixture(scope="session")
+def int8(static: PoseModel) -> fx.GraphModule:
+    """The INT8 graph of `static`."""
+    return int8_graph(static)
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
 
 from edgepose.device.decode import decode_heatmaps
 from edgepose.errors import EdgeposeError
@@ -38,10 +39,10 @@ def _train(prepared: nn.Module, optimiser: torch.optim.Optimizer, steps: range) 
 
 
 def test_int8_stays_close_to_float(
-    static: PoseModel, float_deploy: PoseModel, images: torch.Tensor
+    int8: fx.GraphModule, float_deploy: PoseModel, images: torch.Tensor
 ) -> None:
     with torch.no_grad():
-        expected, got = float_deploy.module()(images), int8_graph(static)(images)
+        expected, got = float_deploy.module()(images), int8(images)
     noise = (got - expected).square().mean() / expected.square().mean()
     assert 0 < noise < 0.02
 
@@ -59,19 +60,21 @@ def test_int8_graph_computes_what_was_trained(static: PoseModel, images: torch.T
 
 
 def test_a_saved_model_gives_the_same_graph(
-    static: PoseModel, images: torch.Tensor, tmp_path: Path
+    static: PoseModel, int8: fx.GraphModule, images: torch.Tensor, tmp_path: Path
 ) -> None:
     static.save(tmp_path / "model")
     loaded = PoseModel.load(tmp_path / "model")
     assert loaded.sha256 == static.sha256
     with torch.no_grad():
-        assert torch.equal(int8_graph(static)(images), int8_graph(loaded)(images))
+        assert torch.equal(int8(images), int8_graph(loaded)(images))
 
 
-def test_batch_is_free_or_fixed(static: PoseModel, images: torch.Tensor) -> None:
-    free, fixed = int8_graph(static), int8_graph(static, batch=1)
+def test_batch_is_free_or_fixed(
+    static: PoseModel, int8: fx.GraphModule, images: torch.Tensor
+) -> None:
+    fixed = int8_graph(static, batch=1)
     with torch.no_grad():
-        whole = free(images)
+        whole = int8(images)
         single = torch.cat([fixed(image[None]) for image in images])
     assert whole.shape == (3, 5, 16, 24)
     assert (whole - single).abs().max() <= 0.05 * whole.abs().max()
@@ -81,7 +84,6 @@ def test_weights_are_on_the_grid_and_the_plan_is_complete(static: PoseModel) -> 
     plan = static.spec.quant
     assert plan is not None
     assert (static.spec.form, plan.mode, plan.source) == ("deploy", "static", "calibration")
-    assert set(plan.activation_scales) == set(activation_grids(prepare_calibration(static)))
     for key, value in static.tensors.items():
         if key.endswith(".weight"):
             assert torch.equal(snap(value), value)
@@ -106,20 +108,21 @@ def test_training_moves_every_weight_and_lowers_the_loss(static: PoseModel) -> N
 
 
 def test_training_resumes_bit_for_bit(slim: PoseModel) -> None:
-    def start() -> tuple[nn.Module, torch.optim.Optimizer]:
-        prepared = prepare_qat(slim)
+    fresh = prepare_qat(slim)
+
+    def start(prepared: nn.Module) -> tuple[nn.Module, torch.optim.Optimizer]:
         return prepared, torch.optim.Adam(prepared.parameters(), lr=1e-3)
 
-    whole, optimiser = start()
+    whole, optimiser = start(copy.deepcopy(fresh))
     first = _train(whole, optimiser, range(2))
     freeze_observers(whole)
     rest = _train(whole, optimiser, range(2, 4))
 
-    part, optimiser = start()
+    part, optimiser = start(copy.deepcopy(fresh))
     assert _train(part, optimiser, range(2)) == first
     freeze_observers(part)
     saved, steps = part.state_dict(), optimiser.state_dict()
-    resumed, optimiser = start()
+    resumed, optimiser = start(prepare_qat(slim))
     resumed.load_state_dict(saved)
     optimiser.load_state_dict(steps)
     assert _train(resumed, optimiser, range(2, 4)) == rest
@@ -173,17 +176,13 @@ def test_unknown_float_layers_are_refused(slim: PoseModel) -> None:
         prepare_calibration(slim, float_layers=["layer1.0.conv9"])
 
 
-def test_problems_are_named(slim: PoseModel, static: PoseModel, images: torch.Tensor) -> None:
+def test_problems_are_named(slim: PoseModel, static: PoseModel) -> None:
     with pytest.raises(EdgeposeError, match="no static quantization plan"):
         int8_graph(slim)
     with pytest.raises(EdgeposeError, match="unknown observer 'entropy2'"):
         prepare_calibration(slim, observer="entropy2")
     with pytest.raises(EdgeposeError, match="activations of input were all zero"):
         finish(slim, prepare_calibration(slim), source="calibration")
-    broken = {**slim.tensors, "layer2.0.bn1.weight": torch.full((16,), float("nan"))}
-    prepared = prepare_calibration(PoseModel(slim.spec, broken))
-    with torch.no_grad(), pytest.raises(EdgeposeError, match=r"layer2\.0\.relu1 are not finite"):
-        prepared(images)
     assert static.spec.quant is not None
     scales = {k: v for k, v in static.spec.quant.activation_scales.items() if k != "relu"}
     plan = dataclasses.replace(static.spec.quant, activation_scales=scales)

@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from onnx import numpy_helper
-from torch import nn
+from torch import fx, nn
 
 from edgepose.errors import EdgeposeError
 from edgepose.models.pose_model import PoseModel
@@ -47,12 +47,11 @@ def test_float_graph_in_onnx_runtime(float_deploy: PoseModel, images: torch.Tens
 
 
 def test_int8_graph_in_onnx_runtime(
-    static: PoseModel, float_deploy: PoseModel, images: torch.Tensor
+    static: PoseModel, int8: fx.GraphModule, float_deploy: PoseModel, images: torch.Tensor
 ) -> None:
-    graph = int8_graph(static)
-    proto = to_onnx(graph)
+    proto = to_onnx(int8)
     with torch.no_grad():
-        expected, exact = graph(images).numpy(), float_deploy.module()(images).numpy()
+        expected, exact = int8(images).numpy(), float_deploy.module()(images).numpy()
     for n in (1, 3):
         assert _noise(_run(proto, images[:n]), expected[:n]) <= _noise(expected, exact)
     first = _first_tensor(proto, "relu_q")
@@ -88,8 +87,8 @@ def _run_first_in_torch(model: PoseModel, x: torch.Tensor) -> np.ndarray:
     return torch.round(real.relu() / scales["relu"]).clamp(-128, 127).numpy().astype(int)
 
 
-def test_names_types_and_weights(static: PoseModel) -> None:
-    proto = to_onnx(int8_graph(static))
+def test_names_types_and_weights(static: PoseModel, int8: fx.GraphModule) -> None:
+    proto = to_onnx(int8)
     constants = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
     for key, value in static.tensors.items():
         if key.endswith(".weight"):

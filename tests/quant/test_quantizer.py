@@ -9,8 +9,8 @@ from torch import fx, nn
 from edgepose.models import build
 from edgepose.models.blocks import Add
 from edgepose.models.deploy import to_deploy
-from edgepose.models.pose_model import ModelSpec, PoseModel
-from edgepose.quant.graph import activation_grids, export, int8_graph, prepare_calibration
+from edgepose.models.pose_model import PoseModel
+from edgepose.quant.graph import export
 from edgepose.quant.observers import MaxGrid, WeightGridPerChannel
 from edgepose.quant.pt2e import Q_ANNOTATION_KEY
 from edgepose.quant.quantizer import CONVOLUTIONS, KEY, PoseQuantizer
@@ -44,9 +44,9 @@ def _keys(graph: fx.Graph) -> dict[str, str]:
     return {n.name: n.meta[KEY] for n in graph.nodes if KEY in n.meta}
 
 
-def test_resnet18_tensors_have_stable_names() -> None:
-    model = PoseModel.fresh(ModelSpec("resnet18", 16, (64, 64), "mpii16"), seed=0)
-    keys = list(activation_grids(prepare_calibration(model)))
+def test_resnet18_tensors_have_stable_names(static: PoseModel) -> None:
+    assert static.spec.quant is not None
+    keys = list(static.spec.quant.activation_scales)
     block = ["relu1", "conv2", "relu2"]
     expected = ["input", "relu"]
     for layer in range(1, 5):
@@ -58,8 +58,8 @@ def test_resnet18_tensors_have_stable_names() -> None:
     assert keys == expected
 
 
-def test_every_convolution_and_both_sides_of_every_sum_are_int8(static: PoseModel) -> None:
-    graph = int8_graph(static).graph
+def test_every_convolution_and_both_sides_of_every_sum_are_int8(int8: fx.GraphModule) -> None:
+    graph = int8.graph
     kinds = Counter(n.target for n in graph.nodes if n.op == "call_function")
     assert kinds[torch.ops.aten.conv2d.default] == 24
     assert kinds[torch.ops.aten.add.Tensor] == 8
@@ -77,15 +77,13 @@ def test_every_convolution_and_both_sides_of_every_sum_are_int8(static: PoseMode
         output = output.args[0]
 
 
-def test_weights_are_int8_and_grids_symmetric(static: PoseModel) -> None:
-    graph_module = int8_graph(static)
-    for node in graph_module.graph.nodes:
+def test_weights_are_int8_and_grids_symmetric(int8: fx.GraphModule) -> None:
+    for node in int8.graph.nodes:
         if node.target in (QUANTIZE, DEQUANTIZE):
             assert node.args[2:6] == (0, -128, 127, torch.int8)
         if node.target is _qd.dequantize_per_channel.default:
             codes, _, zero, axis, low, high, dtype = (
-                getattr(graph_module, str(a.target)) if isinstance(a, fx.Node) else a
-                for a in node.args
+                getattr(int8, str(a.target)) if isinstance(a, fx.Node) else a for a in node.args
             )
             assert codes.dtype == torch.int8 == dtype
             assert (axis, low, high) == (0, -127, 127)
