@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from edgepose.artifact import Artifact
-from edgepose.backends.onnx_graph.integer_share import integer_mac_share
 from edgepose.bench.bench import no_latency_note
 from edgepose.bench.conditions import read_conditions
 from edgepose.bench.latency import QUICK, time_model
@@ -70,9 +69,10 @@ def artifact_facts(artifact: Artifact, target: Target) -> dict[str, Any]:
     if note is not None:
         return {"latency": None, "note": note, "integer_mac_share": None}
     latency = time_model(_open(artifact, target), artifact.input_hw, plan=QUICK).latency
+    facts = artifact.manifest.provenance.quantization or {}
     share = None
-    if target.precision == "int8":
-        share = integer_mac_share(artifact.path("model")).share
+    if "integer_macs" in facts:
+        share = int(facts["integer_macs"]) / int(facts["total_macs"])
     elsewhere = f"timed on this host's CPU; no {target.name} device was reached"
     return {
         "latency": latency.model_dump(),
