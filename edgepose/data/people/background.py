@@ -48,7 +48,10 @@ def patch(d: Draws, kind: str, size_wh: tuple[int, int], zoom: float, low: RGB, 
     if d.chance(0.5):
         crop = crop[:, ::-1]
     gray = cv2.resize(np.ascontiguousarray(crop), (w, h), interpolation=cv2.INTER_LINEAR)
-    return np.take(ramp(low, high), gray.astype(np.uint8, copy=False), axis=0)
+    # Four bytes at a time is several times faster than three.
+    table = cv2.cvtColor(ramp(low, high)[None], cv2.COLOR_RGB2RGBA).view(np.uint32)[0, :, 0]
+    wide = np.take(table, gray.astype(np.uint8, copy=False)).view(np.uint8).reshape(h, w, 4)
+    return cv2.cvtColor(wide, cv2.COLOR_RGBA2RGB).astype(np.uint8, copy=False)
 
 
 def paste(canvas: Image, x0: float, y0: float, x1: float, y1: float, d: Draws, kind: str,

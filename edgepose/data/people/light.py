@@ -14,7 +14,7 @@ from edgepose.data.people.draws import Draws
 @dataclass(frozen=True)
 class Light:
     """direction: towards the light, unit; fill: ambient share; strength: of the direct light;
-    table: (256, 3) float32, shade * 128 -> colour factor; hard: how sharp its shadows are 0..1."""
+    table: (256, 4) float32, shade * 128 -> factor of RGB and 1; hard: how sharp its shadows are 0..1."""
 
     direction: tuple[float, float, float]
     fill: float
@@ -44,7 +44,8 @@ def sample_light(d: Draws, *, camera_azimuth_deg: float, outdoor: bool) -> Light
     shadow = np.array([1 - 0.5 * warm - 0.03, 1.0, 1 + 0.5 * warm + 0.03])
     level = (np.arange(256) / 128.0)[:, None]
     mix = np.clip(level, 0, 1)
-    table = (level * (shadow + (direct - shadow) * mix)).astype(np.float32)
+    table = np.ones((256, 4), np.float32)
+    table[:, :3] = level * (shadow + (direct - shadow) * mix)
     return Light(
         (flat * math.sin(azimuth), height, flat * math.cos(azimuth)), fill, strength, hard, table
     )

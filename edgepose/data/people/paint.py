@@ -34,14 +34,21 @@ _SHARE = (np.arange(256) >> 5).astype(np.float32)[:, None] / 7  # of the second 
 _FOLD = (np.arange(256) & 31).astype(np.float32)[:, None] / 31
 
 
-def _cloth(pair: tuple[RGB, RGB], pattern: int, folds: int, depth: float) -> NDArray[np.uint8]:
-    """(TILE, TILE, 3): two colours mixed by a pattern, darker and lighter by folds. Eight steps of
+def _packed(rgb: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """(h, w, 3) uint8 -> (h, w) RGBA in one number each, which copies several times faster."""
+    wide: NDArray[np.uint32] = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA).view(np.uint32)[..., 0]
+    return wide
+
+
+def _cloth(pair: tuple[RGB, RGB], pattern: int, folds: int, depth: float) -> NDArray[np.uint32]:
+    """(TILE, TILE) packed: two colours mixed by a pattern, darker and lighter by folds. Eight steps of
     the pattern and 32 of the folds make one table of 256 colours."""
     b = banks()
     first, second = (np.array(rgb, np.float32) for rgb in pair)
     table = (first + (second - first) * _SHARE) * (_FOLD * np.float32(depth) + (1 - 0.5 * depth))
     index = b.patterns[pattern] | b.folds[folds % len(b.folds)]
-    cloth: NDArray[np.uint8] = np.take(np.clip(table, 0, 255).astype(np.uint8), index, axis=0)
+    colours = _packed(np.clip(table, 0, 255).astype(np.uint8)[None])[0]
+    cloth: NDArray[np.uint32] = np.take(colours, index)
     return cloth
 
 
@@ -94,39 +101,45 @@ def _face(o: Outfit) -> NDArray[np.uint8]:
     return tile
 
 
-def _darker(rows: NDArray[np.uint8]) -> None:
-    rows[:] = rows // 4 * 3
+def _one(rgb: RGB) -> np.uint32:
+    r, g, b = _whole(rgb)
+    return np.uint32(_packed(np.array([[(r, g, b)]], np.uint8))[0, 0])
 
 
 def atlas(o: Outfit) -> NDArray[np.uint8]:
-    """(CELL * materials, CELL, 3) uint8; wraps around in x, edges repeated in y."""
-    out = np.empty((len(Material), CELL, CELL, 3), np.uint8)
+    """(CELL * materials, CELL, 4) RGBA uint8; wraps around in x, edges repeated in y."""
+    out = np.empty((len(Material), CELL, CELL), np.uint32)
     tiles = out[:, GUARD:-GUARD, GUARD:-GUARD]
     folds = o.folds
-    skin = _cloth((o.skin_rgb, o.skin_rgb), 0, folds, 0.10)
-    tiles[Material.SKIN] = tiles[Material.ARM] = tiles[Material.LEG] = skin
+    tiles[: Material.LEG + 1] = _cloth((o.skin_rgb, o.skin_rgb), 0, folds, 0.10)
+    shoe, sole = _one(o.shoe_rgb[0]), _one(o.shoe_rgb[1])
     if o.socks > 0:
-        tiles[Material.LEG, round((0.98 - 0.46 * o.socks) * TILE) :] = _whole(o.shoe_rgb[1])
-    tiles[Material.GLOVE] = _whole(o.shoe_rgb[0])
+        tiles[Material.LEG, round((0.98 - 0.46 * o.socks) * TILE) :] = sole
+    tiles[Material.GLOVE] = shoe
     tiles[Material.TOP] = _cloth(o.top_rgb, o.top_pattern, folds, 0.42)
     tiles[Material.SLEEVE] = _cloth(o.sleeve_rgb, o.top_pattern, folds + 3, 0.42)
     tiles[Material.BOTTOM] = _cloth(o.bottom_rgb, o.bottom_pattern, folds + 5, 0.40)
-    tiles[Material.SHOE] = _whole(o.shoe_rgb[0])
-    sole = TILE * 11 // 64
-    tiles[Material.SHOE, :, :sole] = _whole(o.shoe_rgb[1])
-    tiles[Material.SHOE, :, TILE - sole :] = _whole(o.shoe_rgb[1])
+    tiles[Material.SHOE] = shoe
+    edge = TILE * 11 // 64
+    tiles[Material.SHOE, :, :edge] = sole
+    tiles[Material.SHOE, :, TILE - edge :] = sole
     hair = _cloth((o.hair_rgb, _scaled(o.hair_rgb, 1.3)), 0, folds + 7, 0.55)
     tiles[Material.HAIR] = hair
-    share = _hair_mask(o.hair if o.hair in ("bald", "medium", "long") else "short")
-    face = ((_face(o) * (256 - share) + hair * share) >> 8).astype(np.uint8)
-    if o.hat_line < 1.0:
-        line = round((1 - o.hat_line) * TILE)
-        face[:line] = _whole(o.hat_rgb)
-        _darker(face[line - 2 : line])
-    tiles[Material.HEAD] = face
-    tiles[Material.HAT] = _whole(o.hat_rgb)
+    tiles[Material.HEAD] = _packed(_head(o, hair.view(np.uint8).reshape(TILE, TILE, 4)[..., :3]))
+    tiles[Material.HAT] = _one(o.hat_rgb)
     out[:, :GUARD, GUARD:-GUARD] = tiles[:, :1]
     out[:, -GUARD:, GUARD:-GUARD] = tiles[:, -1:]
     out[:, :, :GUARD] = out[:, :, TILE : TILE + GUARD]
     out[:, :, -GUARD:] = out[:, :, GUARD : 2 * GUARD]
-    return out.reshape(len(Material) * CELL, CELL, 3)
+    return out.view(np.uint8).reshape(len(Material) * CELL, CELL, 4)
+
+
+def _head(o: Outfit, hair: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(TILE, TILE, 3): the face under hair and hat."""
+    share = _hair_mask(o.hair if o.hair in ("bald", "medium", "long") else "short")
+    head = ((_face(o) * (256 - share) + hair * share) >> 8).astype(np.uint8)
+    if o.hat_line < 1.0:
+        line = round((1 - o.hat_line) * TILE)
+        head[:line] = _whole(o.hat_rgb)
+        head[line - 2 : line] = head[line - 2 : line] // 4 * 3
+    return head

@@ -161,8 +161,11 @@ def cast_shadow(canvas: Image, camera: Camera, light: Light, bones: NDArray[np.f
     blur = max((1.2 - light.hard) * 0.09 * metre_px / scale, 0.6)
     mask = cv2.GaussianBlur(mask, (0, 0), min(blur, 12.0)).astype(np.uint8)
     full = cv2.resize(mask, (size, size), interpolation=cv2.INTER_LINEAR)
-    keep = (255 - full).astype(np.uint16)[..., None]
-    canvas[:] = (canvas * keep // 255).astype(np.uint8)
+    rows, columns = np.flatnonzero(full.max(axis=1)), np.flatnonzero(full.max(axis=0))
+    if len(rows):
+        part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        keep = (255 - full[part]).astype(np.uint16)[..., None]
+        canvas[part] = (canvas[part] * keep // 255).astype(np.uint8)
 
 
 def ground_row(camera: Camera, behind_m: float) -> float:
