@@ -173,7 +173,7 @@ def _make(dataset: PoseDataset, final: Path, workers: int, progress: Progress | 
 def _drawn(dataset: PoseDataset, partial: Path, offset: int, shape: tuple[int, ...],
            todo: list[int], workers: int) -> Iterator[int]:  # fmt: skip
     """Draw the shards `todo`; yields the number of samples of each as it is finished."""
-    jobs = [(dataset, partial, offset, shape, n) for n in todo]
+    jobs = [(dataset, partial, offset, shape, n, SHARD) for n in todo]
     if workers <= 1 or len(jobs) < 2:
         for job in jobs:
             yield _draw_shard(job)
@@ -216,16 +216,16 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> int:
     return header.tell()
 
 
-def _draw_shard(job: tuple[PoseDataset, Path, int, tuple[int, ...], int]) -> int:
-    dataset, partial, offset, shape, shard = job
-    first = shard * SHARD
+def _draw_shard(job: tuple[PoseDataset, Path, int, tuple[int, ...], int, int]) -> int:
+    dataset, partial, offset, shape, shard, length = job
+    first = shard * length
     samples = []
     digest = hashlib.sha256()
     frame = int(np.prod(shape[1:]))
     path = partial / "images.npy"
     with path.open("r+b", buffering=0) as stream:
         stream.seek(offset + first * frame)
-        for i in range(first, min(first + SHARD, shape[0])):
+        for i in range(first, min(first + length, shape[0])):
             sample = dataset[i]
             if sample.image.shape != shape[1:]:
                 raise EdgeposeError(
