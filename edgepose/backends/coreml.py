@@ -196,8 +196,22 @@ def _network(model: PoseModel, precision: str) -> nn.Module:
     return use_pixel_shuffle(int8_graph(model, batch=1))
 
 
+def _check_fp16(model: PoseModel) -> None:
+    """Refuses tensors whose known range does not fit into fp16: Core ML would compute inf or zero."""
+    scales = {} if model.spec.quant is None else model.spec.quant.activation_scales
+    fp16 = np.finfo(np.float16)
+    for key, scale in scales.items():
+        if not float(fp16.smallest_subnormal) <= scale <= float(fp16.max) / 127:
+            raise EdgeposeError(
+                f"{key} reaches {127 * scale:.3g} at a scale of {scale:.3g}: fp16 cannot hold that",
+                fix="train the network further, or set the target's precision to fp32",
+            )
+
+
 def _files(model: PoseModel, target: Target, precision: str) -> dict[str, bytes]:
     spec = model.spec
+    if precision != "fp32":
+        _check_fp16(model)
     return convert(
         _network(model, precision),
         input_hw=spec.input_hw,

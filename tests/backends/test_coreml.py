@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -105,10 +107,29 @@ def test_the_whole_int8_package_is_counted_and_nothing_else(artifact: Artifact) 
     assert again.manifest.preprocessing.where == "graph"
 
 
-def test_emitting_twice_gives_the_same_bytes(
+def test_another_process_writes_the_same_bytes_and_nothing_to_the_terminal(
     artifact: Artifact, quantized: PoseModel, tmp_path: Path
 ) -> None:
-    again = emit(quantized, target(extra_precisions=()), tmp_path / "again")
+    quantized.save(tmp_path / "model")
+    script = f"""
+from pathlib import Path
+from edgepose.backends.coreml import emit
+from edgepose.models.pose_model import PoseModel
+from edgepose.target import Target
+folder = Path({str(tmp_path)!r})
+target = Target.model_validate_json({target(extra_precisions=()).model_dump_json()!r})
+emit(PoseModel.load(folder / "model"), target, folder / "again")
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+        env={"PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1", "PATH": os.defpath},
+    )
+    assert (run.stdout, run.stderr) == ("", "")
+    again = Artifact.load(tmp_path / "again")
     first = {e.path: e.sha256 for e in artifact.manifest.files if e.counted}
     assert {e.path: e.sha256 for e in again.manifest.files} == first
 
@@ -249,6 +270,18 @@ def test_int8_without_fixed_scales_is_refused(
     with pytest.raises(EdgeposeError, match="fixed activation scales"):
         emit(model, target(), tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e-9])
+def test_a_tensor_that_fp16_cannot_hold_is_refused_by_name(
+    quantized: PoseModel, tmp_path: Path, scale: float
+) -> None:
+    assert quantized.spec.quant is not None
+    scales = {**quantized.spec.quant.activation_scales, "layer1.0.relu1": scale}
+    plan = dataclasses.replace(quantized.spec.quant, activation_scales=scales)
+    spec = dataclasses.replace(quantized.spec, quant=plan)
+    with pytest.raises(EdgeposeError, match=r"layer1\.0\.relu1"):
+        emit(dataclasses.replace(quantized, spec=spec), target(), tmp_path / "a")
 
 
 def test_crops_of_another_size_or_type_are_refused(artifact: Artifact, crops: np.ndarray) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -138,34 +136,6 @@ def test_a_program_that_mixes_images_is_not_batched() -> None:
     x = np.random.default_rng(0).normal(size=(4, 3, 2, 2)).astype(np.float32)
     got = Interpreter(program).run({"image": x})["heatmaps"]
     np.testing.assert_array_equal(got, x.reshape(4, 12))
-
-
-def test_another_process_writes_the_same_bytes_and_nothing_else() -> None:
-    script = """
-import hashlib, torch
-from torch import nn
-from edgepose.backends.mil.convert import Description, convert
-
-def digests():
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 8, 3)).eval()
-    about = Description("a", "l", "1", "s", "i", "o", {"b": "1", "a": "2", "c": "3"})
-    files = convert(network, input_hw=(32, 32), mean=(.5, .4, .3), std=(.2, .2, .2), color="RGB",
-        compute="fp16", minimum_os="iOS17", description=about)
-    return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-"""
-    scope: dict[str, Any] = {}
-    exec(script, scope)
-    other = subprocess.run(
-        [sys.executable, "-c", script + "print(digests())"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[2],
-        env={"PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1", "PATH": ""},
-    )
-    assert other.stdout == f"{scope['digests']()}\n"
-    assert other.stderr == "", "coremltools' warnings and progress bars stay off the terminal"
 
 
 def test_interleaves_become_pixel_shuffles_and_keep_every_value(network: nn.Module) -> None:

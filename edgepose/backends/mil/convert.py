@@ -32,8 +32,13 @@ _WEIGHTS_PATH = f"{_AUTHOR}/weights"
 _NAMESPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")  # RFC 4122's namespace for URLs
 _DATE_KEY = "com.github.apple.coremltools.conversion_date"
 
-# It turns the normalisation's product and sum into a batch norm with an epsilon of its own.
-_PASSES_LEFT_OUT = ("common::fuse_elementwise_to_batchnorm",)
+# The first turns the normalisation's product and sum into a batch norm with an epsilon of its own.
+# The second divides the scales around a sum by that of one input: the file would no longer hold the
+# scales of the plan, and the quotients are rounded to fp16 once more.
+_PASSES_LEFT_OUT = (
+    "common::fuse_elementwise_to_batchnorm",
+    "common::distributive_quantized_binary_op_scale_normalization",
+)
 
 
 @dataclass(frozen=True)
