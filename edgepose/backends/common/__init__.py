@@ -1,0 +1,1 @@
+"""What the backends share: the manifest's header, the ONNX Runtime session, this CPU's name."""

@@ -1,0 +1,1 @@
+"""One quantized graph as ONNX, and the dialects that runtimes want it in."""

@@ -1,0 +1,111 @@
+"""From a PoseModel to the ONNX graph that the dialects start from."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+
+import onnx
+import torch
+from torch import nn
+
+from edgepose.backends.onnx_graph.canonical import canonical
+from edgepose.backends.onnx_graph.graph import Graph, from_model
+from edgepose.backends.onnx_graph.naming import fingerprint
+from edgepose.errors import EdgeposeError
+from edgepose.models.pose_model import PoseModel
+from edgepose.quant.graph import MAX_BATCH, deploy_form, int8_graph
+
+OPSET = 17
+"""The highest that TensorRT 8.5's parser reads; ONNX Runtime reads it since 1.12."""
+
+INPUT, OUTPUT = "image", "heatmaps"
+_kept: dict[tuple[str, bool], Graph] = {}
+_KEEP = 2
+
+
+def float_graph(model: PoseModel) -> Graph:
+    """The deploy form in float32: (batch, 3, H, W) normalised -> (batch, J, h, w)."""
+    return _cached(model, quantized=False)
+
+
+def quantized_graph(model: PoseModel) -> Graph:
+    """The same with Q/DQ pairs: int8, zero-point 0, per-channel int8 weights, float output.
+
+    Raises EdgeposeError where the model has no static plan.
+    """
+    plan = model.spec.quant
+    if plan is None or plan.mode != "static":
+        found = "no quantization plan" if plan is None else f"a {plan.mode} plan"
+        raise EdgeposeError(
+            f"int8 needs fixed activation scales; the model has {found}",
+            fix="add a qat or a static quantize stage, or ask the target for fp16 or fp32",
+        )
+    return _cached(model, quantized=True)
+
+
+def _cached(model: PoseModel, *, quantized: bool) -> Graph:
+    """Exporting takes seconds and several targets start from the same graph."""
+    key = (model.sha256, quantized)
+    if key not in _kept:
+        deploy = deploy_form(model)
+        network = int8_graph(model) if quantized else deploy.module()
+        modules = {
+            fingerprint(tensor.numpy()): name.removesuffix(".weight")
+            for name, tensor in deploy.tensors.items()
+            if name.endswith(".weight")
+        }
+        proto = export_module(network, input_hw=model.spec.input_hw)
+        while len(_kept) >= _KEEP:
+            _kept.pop(next(iter(_kept)))
+        _kept[key] = canonical(from_model(proto), modules=modules)
+    return _kept[key]
+
+
+def export_module(network: nn.Module, *, input_hw: tuple[int, int]) -> onnx.ModelProto:
+    """ONNX (opset 17) of a network (N, 3, H, W) float32 -> (N, J, h, w) float32, any batch size.
+
+    As the exporter gives it, with its names and metadata; `from_model` and `canonical` clean that.
+    """
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    with _quiet():
+        program = torch.onnx.export(
+            network,
+            (torch.zeros(2, 3, *input_hw),),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: batch},),
+            verbose=False,
+        )
+    assert program is not None
+    proto = program.model_proto
+    versions = {entry.domain: entry.version for entry in proto.opset_import}
+    if versions.get("") != OPSET:
+        raise EdgeposeError(
+            f"the network was exported with opset {versions.get('')}; targets read {OPSET}",
+            fix="use only operators that ONNX opset 17 has",
+        )
+    return proto
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints that it converts versions and that torchvision is absent: known, harmless."""
+    loggers = [
+        logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+    ]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,152 @@
+"""The Jetson artifact: small, complete, executed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import lzma
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from edgepose.artifact import Artifact
+from edgepose.backends import tensorrt
+from edgepose.device.geometry import normalise
+from edgepose.errors import EdgeposeError
+from edgepose.models.pose_model import PoseModel
+from edgepose.target import Target
+
+Crops = Callable[[int], NDArray[np.uint8]]
+TARGET = Target(name="jetson-test", runtime="tensorrt", precision="int8", opset=17)
+
+
+@pytest.fixture(scope="module")
+def artifact(tiny: PoseModel, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    target = TARGET.model_copy(update={"extra_precisions": ("fp16",)})
+    return tensorrt.emit(tiny, target, tmp_path_factory.mktemp("jetson") / "artifact")
+
+
+def test_files_and_contract(artifact: Artifact, tiny: PoseModel) -> None:
+    assert Artifact.load(artifact.folder) == artifact
+    assert artifact.counted_files == ("model.onnx.xz",)
+    assert {f.path for f in artifact.manifest.files} == {
+        "model.onnx.xz", "build.json", "model_fp16.onnx.xz", "build_fp16.json",
+    }  # fmt: skip
+    manifest = artifact.manifest
+    assert manifest.input.shape == (1, 3, 64, 64)
+    assert manifest.output.shape == (1, 16, 16, 16)
+    assert manifest.preprocessing.where == "host"
+    assert manifest.provenance.model_sha256 == tiny.sha256
+    assert manifest.provenance.quantization is not None
+    assert manifest.provenance.quantization["source"] == "calibration"
+
+
+def test_the_counted_file_is_smaller_than_the_weights_in_half_precision(
+    artifact: Artifact, tiny: PoseModel
+) -> None:
+    """On-grid float32 weights pack to little more than a byte each, with the graph around them."""
+    weights = sum(t.numel() for t in tiny.tensors.values())
+    assert artifact.counted_size_bytes < 2 * weights
+
+
+def test_build_settings_say_how(artifact: Artifact) -> None:
+    settings = json.loads(artifact.path("build").read_text())
+    assert settings["builder_flags"] == ["INT8", "FP16"]
+    assert "--int8" in settings["trtexec"]
+    expanded = tensorrt.unpack(artifact.path("model").read_bytes())
+    assert settings["onnx_bytes"] == len(expanded)
+    assert onnx.load_from_string(expanded).opset_import[0].version == settings["opset"] == 17
+    half = json.loads(artifact.path("build_fp16").read_text())
+    assert half["builder_flags"] == ["FP16"]
+    assert half["quantization"] is None
+
+
+def test_executed_on_the_host_it_is_the_torch_graph(
+    artifact: Artifact,
+    tiny: PoseModel,
+    noise: Crops,
+    torch_int8: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+) -> None:
+    executor = tensorrt.open_executor(artifact, threads=1)
+    crops = noise(3) // 2 + 64
+    pre = tiny.spec.preprocessing
+    expected = torch_int8(normalise(crops, pre.mean, pre.std))
+    found = executor.run(crops)
+    assert found.shape == (3, 16, 16, 16)
+    assert found.dtype == np.float32
+    # A sum in another order can turn a rounding, and that one others: rare, and small.
+    assert np.linalg.norm(found - expected) < 0.05 * np.linalg.norm(expected)
+    assert "TensorRT not run" in executor.description
+    np.testing.assert_array_equal(executor.infer(executor.prepare(crops)), found)
+
+
+def test_exporting_in_another_process_gives_the_same_bytes(
+    artifact: Artifact, tiny: PoseModel, tmp_path: Path
+) -> None:
+    tiny.save(tmp_path / "model")
+    code = """
+import sys
+from pathlib import Path
+from edgepose.backends import onnx_mobile, tensorrt
+from edgepose.models.pose_model import PoseModel
+from edgepose.target import Target
+folder = Path(sys.argv[1])
+model = PoseModel.load(folder / "model")
+jetson = Target(name="jetson-test", runtime="tensorrt", precision="int8", opset=17,
+                extra_precisions=("fp16",))
+tensorrt.emit(model, jetson, folder / "jetson")
+phone = Target(name="phone", runtime="onnx_mobile", precision="int8", opset=17)
+onnx_mobile.emit(model, phone, folder / "phone")
+"""
+    environment = {**os.environ, "PYTHONHASHSEED": "12345", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout, done.stderr) == ("", "")  # exporting is quiet
+    from edgepose.backends import onnx_mobile
+
+    phone = Target(name="phone", runtime="onnx_mobile", precision="int8", opset=17)
+    here = onnx_mobile.emit(tiny, phone, tmp_path / "phone_here")
+    for name, ours in (("jetson", artifact), ("phone", here)):
+        theirs = Artifact.load(tmp_path / name)
+        assert theirs.manifest == ours.manifest
+
+
+def test_packing_is_lossless_and_checked() -> None:
+    data = np.random.default_rng(0).standard_normal(5000).astype(np.float32).tobytes()
+    packed = tensorrt.pack(data)
+    assert packed == tensorrt.pack(data)
+    assert tensorrt.unpack(packed) == data == lzma.decompress(packed)
+    for damaged in (
+        b"",
+        packed[:-9],
+        packed + b"x",
+        packed[:99] + b"\x00" + packed[100:],
+        b"PK" * 9,
+    ):
+        with pytest.raises(EdgeposeError, match=r"model\.onnx\.xz"):
+            tensorrt.unpack(damaged)
+
+
+def test_what_cannot_be_exported_is_said(
+    tiny: PoseModel, tiny_float: PoseModel, tmp_path: Path
+) -> None:
+    with pytest.raises(EdgeposeError, match="no quantization plan"):
+        tensorrt.emit(tiny_float, TARGET, tmp_path / "a")
+    assert tiny.spec.quant is not None
+    plan = dataclasses.replace(tiny.spec.quant, mode="dynamic")
+    dynamic = PoseModel(dataclasses.replace(tiny.spec, quant=plan), tiny.tensors)
+    with pytest.raises(EdgeposeError, match="a dynamic plan"):
+        tensorrt.emit(dynamic, TARGET, tmp_path / "a")
+    old = TARGET.model_copy(update={"opset": 13})
+    with pytest.raises(EdgeposeError, match="opset 13"):
+        tensorrt.emit(tiny, old, tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
