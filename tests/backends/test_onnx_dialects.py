@@ -28,6 +28,7 @@ from edgepose.backends.onnx_graph.dynamic_dialect import half_weights, to_dynami
 from edgepose.backends.onnx_graph.export import (
     export_module,
     float_graph,
+    free_batch,
     quantized_graph,
 )
 from edgepose.backends.onnx_graph.graph import (
@@ -484,6 +485,12 @@ def test_a_network_beyond_the_dialects_is_named() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x[:, :, ::2, 1:][:, :, :, 1:]
 
-    graph = from_model(export_module(Strided(), input_hw=(32, 32)))
+    class Mixing(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.reshape(1, -1, 32, 32)
+
+    graph = export_module(Strided(), input_hw=(32, 32))
     with pytest.raises(EdgeposeError, match="every n-th value"):
         canonical(graph)
+    with pytest.raises(EdgeposeError, match="mixes the images"):
+        free_batch(canonical(export_module(Mixing(), input_hw=(32, 32))))

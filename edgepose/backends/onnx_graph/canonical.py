@@ -2,9 +2,8 @@
 
 - one Q/DQ pair per quantized tensor: the pairs that follow an operator which only moves values are
   dropped, since its values are on the grid already (exact);
-- chains of Slice are one Slice, Identity is gone;
-- every convolution has its own weight DequantizeLinear;
-- names say where in the network a tensor is (`naming.py`).
+- chains of Slice are one Slice; Identity, and what only works on constants, is gone;
+- every convolution has its own weight DequantizeLinear.
 """
 
 from __future__ import annotations
@@ -15,9 +14,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import helper
+from onnx.reference import ReferenceEvaluator
 
 from edgepose.backends.onnx_graph.graph import Graph, Node, replace_inputs
-from edgepose.backends.onnx_graph.naming import name_by_module
 from edgepose.errors import EdgeposeError
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
@@ -71,8 +71,24 @@ def grids(graph: Graph) -> dict[str, Grid]:
     return found
 
 
+def fold_constants(graph: Graph) -> Graph:
+    """Nodes that read nothing but constants become constants; Q/DQ stay, they are the grid."""
+    constants, nodes = dict(graph.constants), []
+    for node in graph.nodes:
+        if not all(name in constants or not name for name in node.inputs) or (
+            node.op in (QUANTIZE, DEQUANTIZE)
+        ):
+            nodes.append(node)
+            continue
+        alone = helper.make_node(node.op, node.inputs, node.outputs, **node.attributes)
+        evaluator = ReferenceEvaluator(alone, opsets={"": graph.opset})
+        values = evaluator.run(None, {name: constants[name] for name in node.inputs if name})
+        constants.update(zip(node.outputs, map(np.asarray, values), strict=True))
+    return graph.with_(nodes=nodes, constants=constants)
+
+
 def drop_identities(graph: Graph) -> Graph:
-    """Without Identity, Dropout and Cast to the same type."""
+    """Without Identity and Dropout."""
     gone = {
         n.output: n.inputs[0]
         for n in graph.nodes
@@ -94,6 +110,18 @@ def drop_repeated_pairs(graph: Graph) -> Graph:
         source = quantize.inputs[0]
         if grid is not None and grid == grid_of(graph, quantize) == on_grid.get(source):
             gone[node.output] = source
+    return graph.with_(nodes=replace_inputs(graph.nodes, gone))
+
+
+def share_dequantized(graph: Graph) -> Graph:
+    """One DequantizeLinear per quantized tensor, whoever reads it."""
+    first: dict[str, str] = {}
+    gone = {}
+    for node in graph.nodes:
+        if node.op == DEQUANTIZE and node.inputs[0] not in graph.constants:
+            kept = first.setdefault(node.inputs[0], node.output)
+            if kept != node.output and node.output not in graph.output_names:
+                gone[node.output] = kept
     return graph.with_(nodes=replace_inputs(graph.nodes, gone))
 
 
@@ -179,14 +207,16 @@ def drop_idle_attributes(graph: Graph) -> Graph:
 
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
+    fold_constants,
     drop_identities,
     drop_idle_attributes,
+    share_dequantized,
     drop_repeated_pairs,
     merge_slices,
     unshare_weights,
 )
 
 
-def canonical(graph: Graph, *, modules: Mapping[str, str] | None = None) -> Graph:
-    """All passes, in order, then names. modules: fingerprint of a weight -> name of its module."""
-    return name_by_module(reduce(lambda g, step: step(g), PASSES, graph), modules or {})
+def canonical(graph: Graph) -> Graph:
+    """All passes, in order."""
+    return reduce(lambda g, step: step(g), PASSES, graph)
