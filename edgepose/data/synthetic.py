@@ -29,7 +29,11 @@ FROZEN_LABELS_SHA256 = "cf0d4e5bfe52ca5d03d9c7f40a06b0677a7ce9e69f42363c22726e7f
 
 
 class Config(BaseModel):
-    """How many samples each split has, and the side of their square frames in pixels."""
+    """How many samples each split has, and the side of their square frames in pixels.
+
+    val_from_train: score on the first training samples instead, to see whether a network that is
+        made to memorise them can (recipes/memorise.yaml); no figure of accuracy comes from that
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,6 +41,7 @@ class Config(BaseModel):
     val: int = Field(500, ge=0)
     calibration: int = Field(128, ge=0)
     frame_px: int = Field(160, ge=32, le=1024)
+    val_from_train: bool = False
 
 
 def sample_seed(split: str, index: int) -> int:
@@ -70,7 +75,10 @@ def open_split(config: Config, split: str) -> PoseDataset:
     """The samples of `split`: train, val or calibration; EdgeposeError for any other name."""
     if split not in SPLITS:
         raise EdgeposeError(f"unknown split {split!r}", fix=f"use one of {', '.join(SPLITS)}")
-    return SyntheticPeople(split, int(getattr(config, split)), config.frame_px)
+    count = int(getattr(config, split))
+    if split == "val" and config.val_from_train:
+        return SyntheticPeople("train", min(count, config.train), config.frame_px)
+    return SyntheticPeople(split, count, config.frame_px)
 
 
 def label_bytes(sample: PoseSample) -> bytes:

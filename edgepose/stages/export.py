@@ -24,7 +24,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     targets: tuple[TargetName, ...] = Field(min_length=1)
     max_shift_px: float = Field(default=0.1, gt=0)
-    max_off_share: float = Field(default=0.005, ge=0, le=1)
+    max_off_share: float = Field(default=0.03, ge=0, le=1)
     allow_mismatch: bool = False
 
 

@@ -48,7 +48,9 @@ class _Crops(Dataset[Crop]):
     def __getitem__(self, position: int) -> Crop:
         epoch, offset = divmod(position, len(self.dataset))
         if epoch != self._epoch:
-            self._order = np.random.default_rng((self.seed, 1, epoch)).permutation(len(self.dataset))
+            self._order = np.random.default_rng((self.seed, 1, epoch)).permutation(
+                len(self.dataset)
+            )
             self._epoch = epoch
         rng = np.random.default_rng((self.seed, 2, position))
         sample = self.dataset[int(self._order[offset])]

@@ -93,7 +93,9 @@ def normaliser(spec: ModelSpec, device: torch.device) -> Callable[[Tensor], Tens
     """(N, 3, H, W) uint8 -> float32 normalised, channels last; as device.geometry.normalise."""
     mean = torch.tensor(spec.preprocessing.mean, device=device).view(1, 3, 1, 1) * 255
     scale = 1 / (torch.tensor(spec.preprocessing.std, device=device).view(1, 3, 1, 1) * 255)
-    return lambda crops: ((crops.float() - mean) * scale).contiguous(memory_format=torch.channels_last)
+    return lambda crops: ((crops.float() - mean) * scale).contiguous(
+        memory_format=torch.channels_last
+    )
 
 
 def _phases(config: FitConfig, spec: ModelSpec) -> list[tuple[range, tuple[int, int], int]]:

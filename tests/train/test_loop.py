@@ -84,11 +84,20 @@ def test_same_seed_same_losses_other_seed_other_losses(tmp_path: Path) -> None:
 def test_a_killed_run_ends_like_an_uninterrupted_one(
     tmp_path: Path, killed_after: int, precision: str
 ) -> None:
-    phases = (Phase(input_hw=(32, 32), share=0.5), Phase(input_hw=(64, 64), share=0.5, batch_size=3))
+    phases = (
+        Phase(input_hw=(32, 32), share=0.5),
+        Phase(input_hw=(64, 64), share=0.5, batch_size=3),
+    )
     whole, broken = network(), network()
     expected = run(whole, tmp_path / "whole", phases=phases, mixed_precision=precision)
     with pytest.raises(KeyboardInterrupt):
-        run(network(), tmp_path / "k", phases=phases, stop_at=killed_after, mixed_precision=precision)
+        run(
+            network(),
+            tmp_path / "k",
+            phases=phases,
+            stop_at=killed_after,
+            mixed_precision=precision,
+        )
     assert run(broken, tmp_path / "k", phases=phases, mixed_precision=precision) == expected
     assert same(whole, broken)
 
