@@ -494,3 +494,17 @@ def test_a_network_beyond_the_dialects_is_named() -> None:
         canonical(graph)
     with pytest.raises(EdgeposeError, match="mixes the images"):
         free_batch(canonical(export_module(Mixing(), input_hw=(32, 32))))
+
+
+def test_upsampling_runs_for_any_batch() -> None:
+    """HRNet's nearest upsampling: by a factor, not to a size that holds the example's batch."""
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3, stride=2, padding=1),
+        torch.nn.Upsample(scale_factor=4.0, mode="nearest"),
+        torch.nn.ReLU(),
+    ).eval()
+    graph = free_batch(canonical(export_module(network, input_hw=(32, 64))))
+    x = torch.randn(5, 3, 32, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = network(x).numpy()
+    np.testing.assert_allclose(run(graph, x.numpy())[0], expected, atol=1e-5)

@@ -9,10 +9,17 @@ import warnings
 from collections.abc import Iterator
 
 import torch
+from onnx import shape_inference
 from torch import nn
 
 from edgepose.backends.onnx_graph.canonical import canonical
-from edgepose.backends.onnx_graph.graph import Graph, Node, Port, from_model
+from edgepose.backends.onnx_graph.graph import (
+    Graph,
+    Node,
+    from_model,
+    replace_inputs,
+    with_batch,
+)
 from edgepose.backends.onnx_graph.naming import fingerprint, name_by_module
 from edgepose.errors import EdgeposeError
 from edgepose.models.pose_model import PoseModel
@@ -26,6 +33,7 @@ _kept: dict[tuple[str, bool], Graph] = {}
 _KEEP = 2
 _EXAMPLES = 2
 """Images of the example that is traced; not 1, which an exporter may take for a constant."""
+_OTHER_COUNT = 5
 
 
 def float_graph(model: PoseModel) -> Graph:
@@ -98,25 +106,22 @@ def free_batch(graph: Graph) -> Graph:
 
     Raises EdgeposeError where an operator mixes images.
     """
-
-    def freed(ports: tuple[Port, ...]) -> tuple[Port, ...]:
-        return tuple(Port(p.name, p.dtype, ("batch", *p.shape[1:])) for p in ports)
-
-    constants = dict(graph.constants)
-    for node in graph.nodes:
+    constants, nodes = dict(graph.constants), replace_inputs(graph.nodes, {})
+    for node in nodes:
         if node.op == "Reshape" and constants[node.inputs[1]][0] == _EXAMPLES:
             shape = constants[node.inputs[1]].copy()
             shape[0] = 0  # as the input has it
             constants[node.inputs[1]] = shape
-    result = graph.with_(
-        constants=constants, inputs=freed(graph.inputs), outputs=freed(graph.outputs)
-    )
-    for node in result.nodes:
-        if result.shapes[node.output][0] != "batch" and not is_weight(result, node):
-            raise EdgeposeError(
-                f"{node.op} {node.output} mixes the images of a batch",
-                fix="keep the first dimension of every tensor as it comes",
-            )
+    result = with_batch(graph.with_(nodes=nodes, constants=constants), "batch")
+    probe = with_batch(result, _OTHER_COUNT)
+    fix = "keep the first dimension of every tensor as it comes"
+    try:
+        shapes = probe.shapes
+    except shape_inference.InferenceError as error:
+        raise EdgeposeError(f"the network mixes the images of a batch: {error}", fix=fix) from error
+    for node in probe.nodes:
+        if not is_weight(probe, node) and shapes[node.output][0] != _OTHER_COUNT:
+            raise EdgeposeError(f"{node.op} {node.output} mixes the images of a batch", fix=fix)
     return result
 
 

@@ -143,6 +143,15 @@ def replace_inputs(nodes: Iterable[Node], replacements: Mapping[str, str]) -> li
     ]
 
 
+def with_batch(graph: Graph, batch: int | str) -> Graph:
+    """`batch` as the first dimension of every input and output."""
+
+    def changed(ports: tuple[Port, ...]) -> tuple[Port, ...]:
+        return tuple(Port(p.name, p.dtype, (batch, *p.shape[1:])) for p in ports)
+
+    return graph.with_(inputs=changed(graph.inputs), outputs=changed(graph.outputs))
+
+
 def _live(nodes: list[Node], outputs: set[str]) -> list[Node]:
     """`nodes` that an output needs, in an order in which each runs after what it reads."""
     producers = {name: index for index, node in enumerate(nodes) for name in node.outputs}

@@ -19,17 +19,13 @@ from edgepose.backends.onnx_graph.canonical import (
     grids,
     is_movement,
 )
-from edgepose.backends.onnx_graph.graph import Graph, Node, Port, replace_inputs
+from edgepose.backends.onnx_graph.graph import Graph, Node, replace_inputs, with_batch
 from edgepose.errors import EdgeposeError
 
 
 def fix_batch(graph: Graph, batch: int) -> Graph:
     """The same network for exactly `batch` images; every Reshape then has a constant shape."""
-
-    def fixed(ports: tuple[Port, ...]) -> tuple[Port, ...]:
-        return tuple(Port(p.name, p.dtype, (batch, *p.shape[1:])) for p in ports)
-
-    return static_reshapes(graph.with_(inputs=fixed(graph.inputs), outputs=fixed(graph.outputs)))
+    return static_reshapes(with_batch(graph, batch))
 
 
 def static_reshapes(graph: Graph) -> Graph:
