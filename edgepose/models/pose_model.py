@@ -216,6 +216,10 @@ class PoseModel:
         """Read what `save` wrote; EdgeposeError where it is missing, changed or of another version."""
         folder = Path(folder)
         fix = "give a folder written by `edgepose train` or `edgepose compress`"
+        if folder.is_file():
+            raise EdgeposeError(
+                f"{folder} is a single file; pickled checkpoints are refused, they can run code", fix=fix
+            )
         try:
             document = json.loads((folder / "model.json").read_text())
             weights = (folder / "model.safetensors").read_bytes()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from edgepose.quant.grid import (
     ACTIVATION_RANGE,
     CHANNEL_FLOOR,
-    SCALE_BITS,
+    ACTIVATION_SCALE_BITS,
     activation_scale,
     round_scale,
     snap,
@@ -29,9 +29,9 @@ weights = st.builds(
 @given(st.floats(1e-6, 1e6))
 def test_scales_are_rounded_up_a_little_and_are_short(value: float) -> None:
     scale = round_scale(torch.tensor([value], dtype=torch.float64))
-    assert value <= scale.item() <= value * (1 + 2.0 ** (1 - SCALE_BITS)) * (1 + 1e-12)
+    assert value <= scale.item() <= value * (1 + 2.0 ** (1 - ACTIVATION_SCALE_BITS)) * (1 + 1e-12)
     mantissa, _ = np.frexp(scale.item())
-    assert float(mantissa * 2**SCALE_BITS).is_integer()
+    assert float(mantissa * 2**ACTIVATION_SCALE_BITS).is_integer()
     assert torch.equal(round_scale(scale), scale)
 
 

@@ -87,7 +87,9 @@ def test_weights_are_int8_and_grids_symmetric(int8: fx.GraphModule) -> None:
             )
             assert codes.dtype == torch.int8 == dtype
             assert (axis, low, high) == (0, -127, 127)
-            assert codes.abs().max() == 127
+            assert (
+                101 <= codes.abs().max() <= 127
+            )  # 3-bit scales use at least four fifths of the range
             assert not zero.any()
 
 
