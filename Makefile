@@ -3,14 +3,18 @@ VENV   ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 BIN     = $(VENV)/bin
 
-.PHONY: demo test lint smoke install clean
+.PHONY: demo test prove lint smoke install clean
 
 demo: install
 	$(BIN)/edgepose compress --recipe recipes/resnet18_5mb.yaml
 	$(BIN)/edgepose bench --target host
 
 test: install lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --ignore tests/slow
+
+# Minutes, not seconds: a network that learns 64 pictures by heart, and runs that are killed.
+prove: install
+	$(BIN)/pytest tests/slow -rs
 
 lint: install
 	$(BIN)/ruff check edgepose tests benchmarks

@@ -159,7 +159,7 @@ def stage_row(
     words = [f"{key}: {notes[key]}" for key in ("ratio", "scales", "source") if key in notes]
     return StageRecord(
         name=name,
-        role=role,  # type: ignore[arg-type]
+        role=role,
         precision=precision,
         host=host,
         history=history(notes),

@@ -78,7 +78,7 @@ def test_batch_is_free_or_fixed(
         single = torch.cat([fixed(image[None]) for image in images])
     assert whole.shape == (3, 5, 16, 24)
     # A rounding that goes the other way in one of the sums spreads; see docs/adr/0005.
-    assert (whole - single).norm() <= 0.03 * whole.norm()
+    assert (whole - single).norm() <= 0.05 * whole.norm()
 
 
 def test_weights_are_on_the_grid_and_the_plan_is_complete(static: PoseModel) -> None:

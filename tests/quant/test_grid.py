@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from edgepose.quant.grid import (
     ACTIVATION_RANGE,
-    CHANNEL_FLOOR,
     ACTIVATION_SCALE_BITS,
+    CHANNEL_FLOOR,
     activation_scale,
     round_scale,
     snap,
