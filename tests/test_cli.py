@@ -93,8 +93,9 @@ def test_train_writes_a_run_that_eval_scores(recipe: Path, tmp_path: Path) -> No
     assert (latest / "waterfall.png").stat().st_size > 5000
     assert "pckh@0.5" in report["stages"][0]["metrics"]
     again = run("train", "--recipe", recipe, "--out", out, "--json")
-    assert json.loads(again.stdout)["stages"][0]["weights_sha256"] == (
-        report["stages"][0]["weights_sha256"]
+    assert (
+        json.loads(again.stdout)["stages"][0]["weights_sha256"]
+        == (report["stages"][0]["weights_sha256"])
     )
 
 
@@ -171,7 +172,9 @@ def test_eval_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n", "tiny"], ids=["empty", "text", "cut", "1x1"]
+    "content",
+    [b"", b"not an image", b"\x89PNG\r\n\x1a\n", "tiny"],
+    ids=["empty", "text", "cut", "1x1"],
 )
 def test_predict_refuses_what_is_no_photograph(
     tmp_path: Path, content: bytes | str, recipe: Path
