@@ -13,8 +13,11 @@ import io
 import json
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -139,6 +142,8 @@ def _open(path: Path, dataset: PoseDataset, *, verify: bool) -> CachedPoses:
 def _make(dataset: PoseDataset, final: Path, workers: int, progress: Progress | None) -> None:
     partial = final.with_suffix(".partial")
     partial.mkdir(exist_ok=True)
+    for stale in partial.glob(".tmp-*"):  # of a process that was killed while it wrote
+        stale.unlink()
     total = len(dataset)
     shape = (total, *dataset[0].image.shape)
     offset = _allocate(partial / "images.npy", shape)
@@ -179,10 +184,35 @@ def _drawn(dataset: PoseDataset, partial: Path, offset: int, shape: tuple[int, .
             yield _draw_shard(job)
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(
-        min(workers, len(jobs)), initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
+    with _no_interrupts():
+        pool = context.Pool(min(workers, len(jobs)), initializer=_start_worker)
+    with pool:
         yield from pool.imap_unordered(_draw_shard, jobs)
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Processes started in here never see Ctrl-C; this one sees it afterwards and stops them."""
+    resource_tracker.ensure_running()  # it would unblock the signal if it started in here
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_worker() -> None:
+    """No Ctrl-C, one thread for drawing, and one that ends this process if its parent is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "runs in a worker"
+    parent.join()
+    os._exit(1)
 
 
 def _label_file(partial: Path, shard: int) -> Path:
