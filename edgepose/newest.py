@@ -16,7 +16,11 @@ def newest_artifact(out: Path, target: Target) -> Path:
     Raises EdgeposeError where there is none.
     """
     runs = sorted(
-        (path.parent for path in Path(out).glob("*/*/report.json") if not path.parent.is_symlink()),
+        (
+            path.parent
+            for path in Path(out).glob("*/*/report.json")
+            if not path.parent.is_symlink() and not path.parent.name.startswith(".")  # unfinished
+        ),
         key=lambda run: (run / "report.json").stat().st_mtime,
         reverse=True,
     )

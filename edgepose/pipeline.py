@@ -47,6 +47,7 @@ from edgepose.target import Target, load_target
 
 ReportProgress = Callable[[str, int, int], None]
 Warn = Callable[[str], None]
+UNFINISHED = ".tmp-"  # a run folder has a name of this kind until it is complete
 
 
 @dataclass
@@ -321,6 +322,8 @@ def compress(
     config = recipe.stage("export")
     targets = tuple(load_target(name) for name in config.targets) if config else ()  # type: ignore[attr-defined]
     with store.lock():
+        for stale in root.glob(f"{UNFINISHED}*"):  # of a run that was killed while it was written
+            shutil.rmtree(stale, ignore_errors=True)
         data = open_data(recipe, report)
         run = Run(recipe, targets, data, store, report, warn, overrides)
         if recipe.teacher is not None:
@@ -350,7 +353,7 @@ def _write_run(
     """The run folder: model, artifacts, report; complete before it gets its name."""
     name = datetime.now().strftime("%Y%m%d-%H%M%S")
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=root))
+        temporary = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=root))
     except OSError as error:
         raise EdgeposeError(
             f"cannot write to {root}: {error.strerror}", fix="free some space, or use --out"

@@ -39,9 +39,10 @@ class Store:
     def item(self, name: str, inputs: Mapping[str, Any], make: Make) -> Path:
         """The folder of an item; `make(work, out)` fills `out` and may keep checkpoints in `work`."""
         final = self.root / f"{name}-{digest(inputs)[:16]}"
-        if (final / INPUTS).exists():
-            return final
         work = final.with_name(final.name + ".work")
+        if (final / INPUTS).exists():
+            shutil.rmtree(work, ignore_errors=True)  # killed between finishing and clearing up
+            return final
         out = work / "out"
         try:
             shutil.rmtree(out, ignore_errors=True)

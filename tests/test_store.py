@@ -66,3 +66,13 @@ def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EdgeposeError, match="cannot write"):
         Store(tmp_path / "file" / "below").item("a", {}, lambda work, out: None)
+
+
+def test_what_a_kill_left_behind_a_finished_item_is_cleared(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    folder = store.item("a", {}, lambda work, out: None)
+    work = folder.with_name(folder.name + ".work")  # the kill came after the rename
+    work.mkdir()
+    (work / "checkpoint").write_text("half")
+    assert store.item("a", {}, lambda work, out: pytest.fail("made again")) == folder
+    assert not work.exists()
