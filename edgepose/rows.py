@@ -156,7 +156,11 @@ def stage_row(
     **fields: Any,
 ) -> StageRecord:
     """The row of one model; fields: params, macs, size_bytes, weights_sha256, duration_s."""
-    words = [f"{key}: {notes[key]}" for key in ("ratio", "scales", "source") if key in notes]
+    words = []
+    if "ratio" in notes:
+        words.append(f"removed {notes['ratio']:.1%} of the channels of every group")
+    if "scales" in notes:
+        words.append(f"INT8 scales {notes['scales']}")
     return StageRecord(
         name=name,
         role=role,

@@ -71,7 +71,7 @@ def _main_table(report: Report) -> str:
     primary, secondary = report.primary_metric, report.secondary_metric
     header = (
         "model", text.metric_label(primary), text.metric_label(secondary), "params", "MACs",
-        "size", "latency p50 / p90 / p99, ms", "FPS", "run by",
+        "size", "latency p50 / p90 / p99, ms", "FPS", "scored by",
     )  # fmt: skip
     return _table(header, (_cells(row, primary, secondary) for row in report.rows), "lrrrrrrrl")
 
@@ -98,18 +98,14 @@ def _cells(row: Measured, primary: str, secondary: str) -> list[str]:
 
 def _difference_table(report: Report) -> str:
     primary, secondary = report.primary_metric, report.secondary_metric
+    labels = (text.metric_label(primary), text.metric_label(secondary))
     rows = []
     for pair in text.step_pairs(report):
         main = text.find_difference(report, pair, primary)
-        rows.append(
-            [
-                " → ".join(pair),
-                text.difference(main),
-                text.difference(text.find_difference(report, pair, secondary)),
-                "within noise" if main is not None and text.is_noise(main) else "",
-            ]
-        )
-    header = ("step", text.metric_label(primary), text.metric_label(secondary), "")
+        second = text.find_difference(report, pair, secondary)
+        note = text.remark(main, second, names=labels)
+        rows.append([" → ".join(pair), text.difference(main), text.difference(second), note])
+    header = ("step", *labels, "")
     return _table(header, rows, "lrrl")
 
 
@@ -147,13 +143,17 @@ def _joint_table(report: Report) -> str:
 def _file_table(report: Report) -> str:
     rows = []
     for artifact in report.artifacts:
-        for file in artifact.files:
+        twin = text.twin(report, artifact)
+        if twin is not None:
+            size_bytes = f"{sum(file.size_bytes for file in artifact.files):,}"
+            rows.append([artifact.name, f"the same bytes as {twin}", size_bytes, "", ""])
+            continue
+        for file in text.file_lines(artifact):
             counted = "yes" if file.counted else "no"
-            sha = file.sha256[:12]
-            rows.append([artifact.name, file.path, f"{file.size_bytes:,}", counted, sha])
+            rows.append([artifact.name, file.path, f"{file.size_bytes:,}", counted, file.mark])
     if not rows:
         return ""
-    return _table(("artifact", "file", "bytes", "counted", "sha256"), rows, "llrll")
+    return _table(("artifact", "file", "bytes", "counted", ""), rows, "llrll")
 
 
 def _artifact_table(report: Report) -> str:

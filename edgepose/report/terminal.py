@@ -153,7 +153,7 @@ def _main_table(report: Report) -> Table:
     table.add_column("params", justify="right", no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("p50 ms", justify="right", no_wrap=True)
-    table.add_column("run by", no_wrap=True)
+    table.add_column("scored by", no_wrap=True)
     for row in report.rows:
         last_model = bool(report.artifacts) and row is report.stages[-1]
         table.add_row(*_cells(row, primary, secondary), end_section=last_model)
@@ -189,12 +189,12 @@ def _difference_table(report: Report) -> Table:
     table.add_column("")
     for pair in text.step_pairs(report):
         main = text.find_difference(report, pair, primary)
-        noise = text.is_noise(main) if main is not None else None
+        second = text.find_difference(report, pair, secondary)
         table.add_row(
             " → ".join(pair),
             text.difference(main),
-            text.difference(text.find_difference(report, pair, secondary)),
-            "within noise" if noise else "",
+            text.difference(second),
+            text.remark(main, second, names=(primary, _short(secondary, primary))),
         )
     return table
 
@@ -215,9 +215,12 @@ def _subset_table(report: Report) -> Table:
 def _files(console: Console, report: Report) -> None:
     for artifact in report.artifacts:
         console.print(Text(artifact.name, style="bold"), Text(f"  {artifact.precision}"), sep="")
-        for file in artifact.files:
+        twin = text.twin(report, artifact)
+        if twin is not None:
+            console.print(Padding(Text(f"the same bytes as {twin}"), (0, 0, 0, 2)))
+        for file in [] if twin is not None else text.file_lines(artifact):
             counted = "" if file.counted else "  (not counted)"
-            line = f"{file.size_bytes:,} bytes  sha256 {file.sha256[:12]}{counted}"
+            line = f"{file.size_bytes:,} bytes  {file.mark}{counted}"
             console.print(Padding(Text(f"{file.path}\n  {line}"), (0, 0, 0, 2)))
         extra = []
         if artifact.joint_shift_px is not None:

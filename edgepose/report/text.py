@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from edgepose.bench.record import LatencyMs, MetricValue, Origin
-from edgepose.report.record import Difference, DropVerdict, Measured, Report, SizeVerdict
+from edgepose.report.record import (
+    ArtifactRecord,
+    Difference,
+    DropVerdict,
+    FileRecord,
+    Measured,
+    Report,
+    SizeVerdict,
+)
 
 DASH = "-"
+PACKAGE_SUFFIX = ".mlpackage"
 LEGEND = "~ estimated   - not measured   ± half the 95 % interval (bootstrap over persons)"
 
 _LABELS = {"pckh": "PCKh", "oks_ap": "OKS AP", "pck": "PCK"}
@@ -95,7 +105,9 @@ def latency_long(latency_ms: LatencyMs) -> str:
 def executor_short(description: str) -> str:
     """ "ONNX Runtime 1.31.1 CPU AVX512-VNNI" -> "ORT CPU"; versions stay in the long list."""
     head = re.split(r"[,(;]", description)[0].replace("ONNX Runtime", "ORT")
-    head = head.replace("interpreter", "interp.").replace("PyTorch", "torch")
+    head = (
+        head.replace("interpreter", "interp.").replace("PyTorch", "torch").removesuffix(" graph ")
+    )
     words = [w for w in head.split() if not re.match(r"v?\d|AVX|AMX|SSE|NEON|I8MM|DOTPROD|FMA", w)]
     return " ".join(words)[:14] or description[:14]
 
@@ -117,6 +129,60 @@ def difference(item: Difference | None) -> str:
 def is_noise(item: Difference) -> bool | None:
     """Whether the interval of a difference holds zero; None without an interval."""
     return None if item.ci95 is None else item.ci95[0] <= 0 <= item.ci95[1]
+
+
+def remark(main: Difference | None, second: Difference | None, *, names: tuple[str, str]) -> str:
+    """What the intervals of a step's two differences say; names: of the two metrics, for the table."""
+    noise = [None if item is None else is_noise(item) for item in (main, second)]
+    if noise[0] and noise[1] is not False:
+        return "within noise"
+    if noise[0] and second is not None:
+        return f"{names[1]} differs"
+    return ""
+
+
+@dataclass(frozen=True)
+class FileLine:
+    """A file of an artifact, or a package (a folder that ships as one) with its bytes in all.
+
+    mark: the first digits of a file's SHA-256, or how many files a package holds
+    """
+
+    path: str
+    size_bytes: int
+    counted: bool
+    mark: str
+
+
+def file_lines(artifact: ArtifactRecord) -> list[FileLine]:
+    """An artifact's files in order, each .mlpackage as one line."""
+    groups: dict[str, list[FileRecord]] = {}
+    for file in artifact.files:
+        parts = file.path.split("/")
+        ends = [i + 1 for i, part in enumerate(parts) if part.endswith(PACKAGE_SUFFIX)]
+        groups.setdefault("/".join(parts[: ends[0]] if ends else parts), []).append(file)
+    return [
+        FileLine(
+            path=path,
+            size_bytes=sum(file.size_bytes for file in files),
+            counted=any(file.counted for file in files),
+            mark=f"sha256 {files[0].sha256[:12]}"
+            if path == files[0].path
+            else f"package of {len(files)} files",
+        )
+        for path, files in groups.items()
+    ]
+
+
+def twin(report: Report, artifact: ArtifactRecord) -> str | None:
+    """The name of an earlier artifact that consists of the very same bytes; None where none does."""
+    own = sorted(file.sha256 for file in artifact.files)
+    for other in report.artifacts:
+        if other is artifact or not own:
+            return None
+        if sorted(file.sha256 for file in other.files) == own:
+            return other.name
+    return None
 
 
 def size_verdict(verdict: SizeVerdict) -> str:

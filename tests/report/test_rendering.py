@@ -13,7 +13,7 @@ from edgepose.bench.record import LatencyMs, MetricValue, Origin
 from edgepose.errors import EdgeposeError
 from edgepose.report import text
 from edgepose.report.markdown import report_markdown
-from edgepose.report.record import BudgetVerdict, DropVerdict, Report
+from edgepose.report.record import BudgetVerdict, Difference, DropVerdict, FileRecord, Report
 from edgepose.report.terminal import report_text, wants_color
 from edgepose.report.waterfall import waterfall_png
 
@@ -176,3 +176,43 @@ def test_formats() -> None:
     assert text.latency_long(latency) == (
         "p50 0.412, p90 0.500, p99 0.610 ms (1024 calls after 50 to warm up, 1 thread, batch 1)"
     )
+
+
+def package(name: str, digits: str) -> dict[str, object]:
+    files = tuple(
+        FileRecord(path=f"artifacts/{name}/model.mlpackage/Data/{f}", role="package",
+                   sha256=digits * 32, size_bytes=1_500_000)
+        for f in ("com.apple.CoreML/model.mlmodel", "com.apple.CoreML/weights/weight.bin")
+    )  # fmt: skip
+    return {"name": name, "target": name, "files": files}
+
+
+def test_a_package_is_one_file_and_twins_are_named(report: Report) -> None:
+    first, second, third = report.artifacts
+    changed = report.model_copy(
+        update={
+            "artifacts": (
+                first,
+                second.model_copy(update=package("coreml-ios17", "ab")),
+                third.model_copy(update=package("coreml-ios18", "ab")),
+            )
+        }
+    )
+    for rendered in (report_text(changed), report_markdown(changed)):
+        assert "coreml-ios17/model.mlpackage" in rendered
+        assert "3,000,000" in rendered
+        assert "weight.bin" not in rendered
+        assert "the same bytes as coreml-ios17" in rendered
+        assert "coreml-ios18/model.mlpackage/Data" not in rendered
+
+
+def test_noise_is_claimed_only_where_both_figures_lie_in_it() -> None:
+    def step(low: float, high: float) -> Difference:
+        middle = (low + high) / 2
+        return Difference(before="a", after="b", metric="m", value=middle, ci95=(low, high))
+
+    names = ("PCKh@0.5", "@0.1")
+    assert text.remark(step(-1, 1), step(-2, 1), names=names) == "within noise"
+    assert text.remark(step(-1, 1), step(0.2, 1.8), names=names) == "@0.1 differs"
+    assert text.remark(step(-2, -1), step(-1, 1), names=names) == ""
+    assert text.remark(step(-1, 1), None, names=names) == "within noise"
