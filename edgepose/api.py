@@ -66,6 +66,18 @@ def load(path: str | Path) -> Artifact | PoseModel:
     folder = Path(path)
     if (folder / MANIFEST_NAME).exists():
         return Artifact.load(folder)
+    if folder.is_dir() and not (folder / "model.json").exists():
+        inside = sorted({file.parent.relative_to(folder).as_posix()
+                         for name in (MANIFEST_NAME, "model.json")
+                         for file in folder.glob(f"*/{name}")})  # fmt: skip
+        raise EdgeposeError(
+            f"{folder} holds neither {MANIFEST_NAME} nor model.json",
+            fix=f"give a folder in it: {', '.join(inside)}"
+            if inside
+            else "give a run's model/ or one of its artifacts/, e.g. artifacts/host",
+        )
+    if not folder.exists():
+        raise EdgeposeError(f"no folder at {folder}", fix="check the path and its spelling")
     return PoseModel.load(folder)
 
 

@@ -233,6 +233,7 @@ def bench(
     from edgepose.artifact import Artifact
     from edgepose.bench.bench import bench_artifact
     from edgepose.bench.record import save_record
+    from edgepose.errors import EdgeposeError
     from edgepose.newest import newest_artifact
     from edgepose.report.terminal import bench_text, wants_color
     from edgepose.target import load_target
@@ -242,6 +243,12 @@ def bench(
         folder = newest_artifact(out, target)
         click.echo(f"newest finished run: {folder.parent.parent}", err=True)
     artifact = Artifact.load(folder)
+    if artifact.manifest.runtime != target.runtime:
+        raise EdgeposeError(
+            f"{folder} was exported for {artifact.manifest.target} ({artifact.manifest.runtime}), "
+            f"{target.name} runs {target.runtime}",
+            fix=f"give --target {artifact.manifest.target}, or an artifact for {target.name}",
+        )
     with _progress() as progress:
         record = bench_artifact(
             artifact,
@@ -311,7 +318,9 @@ def predict(
     if as_json:
         click.echo((output / "predictions.json").read_text())
         return
-    click.echo(f"{len(found)} people in {len(photos)} images, run by {executor.description}")
+    people = "1 person" if len(found) == 1 else f"{len(found)} people"
+    images_read = "1 image" if len(photos) == 1 else f"{len(photos)} images"
+    click.echo(f"{people} in {images_read}, run by {executor.description}")
     for path in written:
         click.echo(f"  {path}")
 

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel
 
 import edgepose
@@ -47,6 +48,8 @@ from edgepose.target import Target, load_target
 
 ReportProgress = Callable[[str, int, int], None]
 Warn = Callable[[str], None]
+TRAINS_THE_STUDENT = ("train", "distill")
+"""A recipe that begins with one of these has its student after it; any other begins with a student."""
 UNFINISHED = ".tmp-"  # a run folder has a name of this kind until it is complete
 
 
@@ -130,6 +133,46 @@ def open_data(recipe: Recipe, report: ReportProgress) -> dict[str, PoseDataset]:
     return data
 
 
+def check_metric(recipe: Recipe, val: PoseDataset) -> None:
+    """Refuse a recipe that could train but not be scored: runs are scored by PCKh, per head size."""
+    if recipe.metric != "pckh":
+        raise EdgeposeError(
+            f"metric: {recipe.metric} is not what runs are scored by; they are scored by PCKh",
+            fix="set metric: pckh; `edgepose eval --data coco:...` gives OKS and AP",
+        )
+    if not np.isfinite(val[0].head_px):
+        raise EdgeposeError(
+            f"the validation data ({recipe.data.source}) has no head sizes, so PCKh cannot be computed",
+            fix="use a source with head sizes (synthetic); `edgepose eval` scores on photographs",
+        )
+
+
+def check_stages(recipe: Recipe, targets: tuple[Target, ...], start: PoseModel) -> None:
+    """Refuse before anything is trained what a stage would refuse after hours.
+
+    A stage with something to say beforehand has `check(config, *, targets, size_mb)`.
+    """
+    size_mb = None if recipe.budget is None else recipe.budget.size_mb
+    words = [stage.name for stage in recipe.stages]
+    for stage in recipe.stages:
+        check = getattr(registry.stages().module(stage.name), "check", None)
+        if check is not None:
+            check(stage.config, targets=targets, size_mb=size_mb)
+    done = start.spec.form == "deploy"
+    refused = [word for word in words if word not in ("quantize", "export")]
+    if done and refused:
+        raise EdgeposeError(
+            f"the student's checkpoint is a quantized network; {refused[0]} needs one in float",
+            fix="give a checkpoint from before qat or quantize, or keep the export stage alone",
+        )
+    integers = [t.name for t in targets if t.precision == "int8"]
+    if integers and not done and not {"qat", "quantize"} & set(words):
+        raise EdgeposeError(
+            f"{', '.join(integers)} takes INT8 and no stage quantizes the network",
+            fix="add stages.quantize: {mode: static}, or a target with precision fp16 or fp32",
+        )
+
+
 def cache_folder() -> Path:
     """What can be made again at a cost: $EDGEPOSE_CACHE, or ~/.cache/edgepose."""
     return Path(os.environ.get("EDGEPOSE_CACHE", Path.home() / ".cache" / "edgepose"))
@@ -153,7 +196,7 @@ def start_model(recipe: Recipe, data: PoseDataset) -> PoseModel:
         )  # fmt: skip
         return PoseModel.fresh(spec, seed=recipe.seed)
     model = PoseModel.load(Path(student.checkpoint))
-    _check_fits(model, data, what="student")
+    check_fits(model, data, what="student")
     if model.spec.arch != student.arch:
         raise EdgeposeError(
             f"{student.checkpoint} holds a {model.spec.arch}, the recipe says {student.arch}",
@@ -164,7 +207,7 @@ def start_model(recipe: Recipe, data: PoseDataset) -> PoseModel:
     )
 
 
-def _check_fits(model: PoseModel, data: PoseDataset, *, what: str) -> None:
+def check_fits(model: PoseModel, data: PoseDataset, *, what: str) -> None:
     if model.spec.skeleton != data.skeleton.name:
         raise EdgeposeError(
             f"the {what} finds {model.spec.skeleton} joints, the data has {data.skeleton.name}",
@@ -177,7 +220,7 @@ def make_teacher(run: Run, teacher: Teacher) -> PoseModel:
     data = run.data["train"]
     if teacher.checkpoint is not None:
         model = PoseModel.load(Path(teacher.checkpoint))
-        _check_fits(model, data, what="teacher")
+        check_fits(model, data, what="teacher")
         return model
     assert teacher.arch is not None, "the recipe was checked"
     assert teacher.train is not None, "the recipe was checked"
@@ -325,19 +368,24 @@ def compress(
         for stale in root.glob(f"{UNFINISHED}*"):  # of a run that was killed while it was written
             shutil.rmtree(stale, ignore_errors=True)
         data = open_data(recipe, report)
+        check_metric(recipe, data["val"])
+        start = model = start_model(recipe, data["train"])
+        check_stages(recipe, targets, start)
         run = Run(recipe, targets, data, store, report, warn, overrides)
         if recipe.teacher is not None:
             run.teacher = make_teacher(run, recipe.teacher)
             score_stage(run, "teacher", run.teacher, {}, role="teacher")
-        start = model = start_model(recipe, data["train"])
         exported: Path | None = None
-        for number, stage in enumerate(recipe.stages):
+        if recipe.stages[0].name not in TRAINS_THE_STUDENT:
+            score_stage(run, "student", model, {}, role="student")
+        for stage in recipe.stages:
             if isinstance(stage.config, export.Config):
                 exported = export_stage(run, stage.config, model, {})
                 continue
             model, notes = run_stage(run, stage.name, stage.config, model)
             run.calibration = notes.get("calibration", run.calibration)
-            score_stage(run, stage.name, model, notes, role="stage" if number else "student")
+            trained = stage.name in TRAINS_THE_STUDENT and stage is recipe.stages[0]
+            score_stage(run, stage.name, model, notes, role="student" if trained else "stage")
         return _write_run(run, root, start, model, exported, seconds=time.monotonic() - started)
 
 

@@ -9,7 +9,7 @@ from edgepose.cost import count_macs, planned_bytes
 from edgepose.data.base import SPLITS
 from edgepose.models import build
 from edgepose.models.pose_model import PoseModel
-from edgepose.pipeline import start_model
+from edgepose.pipeline import check_fits, check_metric, check_stages, start_model
 from edgepose.recipe import Recipe
 from edgepose.stages.prune import prune_channels, ratio_for_size
 from edgepose.target import load_target
@@ -23,9 +23,11 @@ def make_plan(recipe: Recipe) -> dict[str, Any]:
     """
     module = registry.sources().module(recipe.data.source)
     data = {split: module.open_split(recipe.data.config, split) for split in SPLITS}
+    check_metric(recipe, data["val"])
     model = start_model(recipe, data["train"])
     export_config: Any = recipe.stage("export")
     targets = tuple(load_target(t) for t in export_config.targets) if export_config else ()
+    check_stages(recipe, targets, model)
     network = model.module()
     rows: list[dict[str, Any]] = []
     images = 0
@@ -33,6 +35,7 @@ def make_plan(recipe: Recipe) -> dict[str, Any]:
         arch = recipe.teacher.arch
         if recipe.teacher.checkpoint is not None:
             teacher = PoseModel.load(recipe.teacher.checkpoint)
+            check_fits(teacher, data["train"], what="teacher")
             arch, teacher_network = teacher.spec.arch, teacher.module()
         else:
             teacher_network = build(arch or "", num_joints=model.spec.num_joints)

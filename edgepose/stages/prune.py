@@ -109,16 +109,29 @@ def ratio_for_size(
     return high
 
 
+def check(config: Config, *, targets: tuple[Target, ...], size_mb: float | None) -> None:
+    """Raise EdgeposeError where `config` leaves open how much to prune."""
+    if config.ratio is not None:
+        return
+    if size_mb is None:
+        raise EdgeposeError(
+            "prune has neither a ratio nor a size budget",
+            fix="set stages.prune.ratio, or budget.size_mb",
+        )
+    if not targets:
+        raise EdgeposeError(
+            "prune is to fit a size budget, and no stage exports a file that has a size",
+            fix="set stages.prune.ratio, or add an export stage",
+        )
+
+
 def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
     """A narrower network of the same architecture, fine-tuned (with the teacher where there is one)."""
     network = model.module()
     ratio = config.ratio
+    check(config, targets=context.targets, size_mb=context.size_mb)
     if ratio is None:
-        if context.size_mb is None:
-            raise EdgeposeError(
-                "prune has neither a ratio nor a size budget",
-                fix="set stages.prune.ratio, or budget.size_mb",
-            )
+        assert context.size_mb is not None, "checked"
         ratio = ratio_for_size(
             network,
             size_bytes=round(context.size_mb * 1e6),
@@ -150,7 +163,7 @@ def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
     context.notes.update(
         ratio=round(ratio, 4),
         kept_channels=kept,
-        planned_bytes=largest_file(network, context.targets),
+        planned_bytes=largest_file(network, context.targets) if context.targets else None,
         losses=loss_curve(result.losses),
         images_seen=result.images_seen,
     )

@@ -19,6 +19,7 @@ from edgepose.models.pose_model import PoseModel
 from edgepose.quant.calibrate import calibrate
 from edgepose.quant.graph import deploy_form
 from edgepose.strict_model import ExistingPath
+from edgepose.target import Target
 
 
 class Config(BaseModel):
@@ -31,15 +32,20 @@ class Config(BaseModel):
     calibration: ExistingPath | None = None
 
 
+def check(config: Config, *, targets: tuple[Target, ...], size_mb: float | None) -> None:
+    """Raise EdgeposeError where a target cannot execute what `config` asks for."""
+    refused = [t.name for t in targets if t.runtime != "onnx_mobile"]
+    if config.mode == "dynamic" and refused:
+        raise EdgeposeError(
+            f"dynamic INT8 runs on CPU runtimes only; {', '.join(refused)} cannot execute it",
+            fix="set stages.quantize.mode: static, or export for onnx-android and host alone",
+        )
+
+
 def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
     """The model in deploy form with a complete quantization plan."""
     if config.mode == "dynamic":
-        refused = [t.name for t in context.targets if t.runtime != "onnx_mobile"]
-        if refused:
-            raise EdgeposeError(
-                f"dynamic INT8 runs on CPU runtimes only; {', '.join(refused)} cannot execute it",
-                fix="set stages.quantize.mode: static, or export for onnx-android and host alone",
-            )
+        check(config, targets=context.targets, size_mb=context.size_mb)
         deploy = deploy_form(model)
         plan = QuantPlan(mode="dynamic", source="none")
         return PoseModel(dataclasses.replace(deploy.spec, quant=plan), deploy.tensors)
