@@ -31,6 +31,7 @@ from edgepose.errors import EdgeposeError
 from edgepose.evaluation import EvaluationSet, JointShift, find_joints
 from edgepose.measure import artifact_facts, float_latency, host_name, model_executor
 from edgepose.models.pose_model import ModelSpec, PoseModel
+from edgepose.quant.calibrate import MIN_IMAGES
 from edgepose.recipe import Recipe, Teacher
 from edgepose.rows import (
     Scored,
@@ -147,7 +148,9 @@ def check_metric(recipe: Recipe, val: PoseDataset) -> None:
         )
 
 
-def check_stages(recipe: Recipe, targets: tuple[Target, ...], start: PoseModel) -> None:
+def check_stages(
+    recipe: Recipe, targets: tuple[Target, ...], start: PoseModel, calibration: PoseDataset
+) -> None:
     """Refuse before anything is trained what a stage would refuse after hours.
 
     A stage with something to say beforehand has `check(config, *, targets, size_mb)`.
@@ -158,6 +161,15 @@ def check_stages(recipe: Recipe, targets: tuple[Target, ...], start: PoseModel) 
         check = getattr(registry.stages().module(stage.name), "check", None)
         if check is not None:
             check(stage.config, targets=targets, size_mb=size_mb)
+        folder = getattr(stage.config, "calibration", None)
+        images = calibration if folder is None else open_calibration(folder)
+        static = getattr(stage.config, "mode", "static") == "static"
+        calibrates = stage.name == "qat" or (stage.name == "quantize" and "qat" not in words)
+        if calibrates and static and start.spec.quant is None and len(images) < MIN_IMAGES:
+            raise EdgeposeError(
+                f"{stage.name} has {len(images)} calibration images, INT8 ranges need {MIN_IMAGES}",
+                fix=f"raise data.calibration, or name a folder in stages.{stage.name}.calibration",
+            )
     done = start.spec.form == "deploy"
     refused = [word for word in words if word not in ("quantize", "export")]
     if done and refused:
@@ -208,11 +220,14 @@ def start_model(recipe: Recipe, data: PoseDataset) -> PoseModel:
 
 
 def check_fits(model: PoseModel, data: PoseDataset, *, what: str) -> None:
-    if model.spec.skeleton != data.skeleton.name:
+    found = (model.spec.num_joints, model.spec.skeleton)
+    wanted = (data.skeleton.num_joints, data.skeleton.name)
+    if found != wanted:
         raise EdgeposeError(
-            f"the {what} finds {model.spec.skeleton} joints, the data has {data.skeleton.name}",
+            f"the {what} finds {found[0]} {found[1]} joints, the data has {wanted[0]} {wanted[1]}",
             fix=f"give a {what} that was trained on {data.skeleton.name} labels",
         )
+    model.module()  # refuses weights that are not of the architecture
 
 
 def make_teacher(run: Run, teacher: Teacher) -> PoseModel:
@@ -370,7 +385,7 @@ def compress(
         data = open_data(recipe, report)
         check_metric(recipe, data["val"])
         start = model = start_model(recipe, data["train"])
-        check_stages(recipe, targets, start)
+        check_stages(recipe, targets, start, data["calibration"])
         run = Run(recipe, targets, data, store, report, warn, overrides)
         if recipe.teacher is not None:
             run.teacher = make_teacher(run, recipe.teacher)

@@ -27,7 +27,7 @@ def make_plan(recipe: Recipe) -> dict[str, Any]:
     model = start_model(recipe, data["train"])
     export_config: Any = recipe.stage("export")
     targets = tuple(load_target(t) for t in export_config.targets) if export_config else ()
-    check_stages(recipe, targets, model)
+    check_stages(recipe, targets, model, data["calibration"])
     network = model.module()
     rows: list[dict[str, Any]] = []
     images = 0

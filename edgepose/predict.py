@@ -55,7 +55,14 @@ class Contract:
 
     @classmethod
     def of_spec(cls, spec: ModelSpec) -> Contract:
-        return cls(spec.input_hw, spec.codec.stride, skeleton(spec.skeleton))
+        named = skeleton(spec.skeleton)
+        if spec.num_joints != named.num_joints:
+            raise EdgeposeError(
+                f"the model gives {spec.num_joints} heatmaps, its skeleton {named.name} has "
+                f"{named.num_joints} joints",
+                fix="use the model.json that was written with these weights",
+            )
+        return cls(spec.input_hw, spec.codec.stride, named)
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,8 @@ def dry_run(tmp_path: Path, text: str) -> Result:
             ["neither a ratio nor a size budget"],
         ),
         ("{prune: {steps: 1}}\nbudget: {size_mb: 5}", ["no stage exports", "prune.ratio"]),
+        ("{train: {steps: 1}, qat: {steps: 1}}", ["qat has 8 calibration images", "need 32"]),
+        ("{train: {steps: 1}, quantize: {}}", ["quantize has 8", "data.calibration"]),
         ("{train: {steps: 1}}\nmetric: oks_ap", ["oks_ap", "metric: pckh"]),
     ],
 )
@@ -102,9 +104,40 @@ def test_checkpoints_of_another_kind(tmp_path: Path) -> None:
     deploy_form(PoseModel.fresh(SPEC, seed=0)).save(tmp_path / "deploy")
     stages = "stages: {distill: {steps: 1}}\n"
     student = RECIPE.replace("32]}", "32], checkpoint: %s}") + stages
-    refused(dry_run(tmp_path, student % "coco17"), "coco17", "mpii16")
+    refused(dry_run(tmp_path, student % "coco17"), "17 coco17 joints", "16 mpii16")
     refused(dry_run(tmp_path, student % "deploy"), "quantized", "distill needs one in float")
     refused(dry_run(tmp_path, RECIPE + "teacher: {checkpoint: coco17}\n" + stages), "the teacher")
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"arch": "resnet19"}, "resnet19"),
+        ({"arch": "resnet50"}, "do not fit resnet50"),
+        ({"input_hw": [33, 32]}, "33x32"),
+        ({"skeleton": "frog"}, "frog"),
+        ({"num_joints": "x"}, "'x' joints"),
+        ({"form": "half"}, "half"),
+        ({"skeleton": "coco17"}, "16 heatmaps"),
+    ],
+)
+def test_a_model_file_that_contradicts_itself(
+    tmp_path: Path, change: dict[str, object], part: str
+) -> None:
+    PoseModel.fresh(SPEC, seed=0).save(tmp_path / "m")
+    document = json.loads((tmp_path / "m" / "model.json").read_text())
+    document["spec"].update(change)
+    (tmp_path / "m" / "model.json").write_text(json.dumps(document))
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((48, 48, 3), 90, np.uint8))
+    out = tmp_path / "p"
+    refused(run("predict", tmp_path / "a.png", "--artifact", tmp_path / "m", "--to", out), part)
+    assert not out.exists()
+
+
+def test_an_empty_calibration_folder_is_found_before_training(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    stages = "stages: {train: {steps: 1}, quantize: {calibration: empty}}\n"
+    refused(dry_run(tmp_path, RECIPE + stages), "holds no images", "add pictures")
 
 
 def test_a_folder_of_something_else_names_what_is_in_it(tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from edgepose.device.files import replace_folder, write_atomic
 from edgepose.errors import EdgeposeError
-from edgepose.models import build, deploy
+from edgepose.models import ARCHITECTURES, build, deploy
 from edgepose.models.plan import QuantPlan
+from edgepose.skeleton import skeleton
 
 FORMAT_VERSION = 1
 
@@ -88,6 +89,25 @@ def check_input_hw(input_hw: tuple[int, int]) -> None:
             f"input size {input_hw[0]}x{input_hw[1]} (height x width) is not a multiple of 32",
             fix="use e.g. 128x128, 256x192 or 256x256",
         )
+
+
+def _check_spec(spec: ModelSpec, folder: Path) -> None:
+    """Raise EdgeposeError where a spec that was read from `folder` contradicts itself."""
+    try:
+        skeleton(spec.skeleton)
+        check_input_hw(spec.input_hw)
+        if spec.arch not in ARCHITECTURES:
+            raise ValueError(f"unknown architecture {spec.arch!r}")
+        if not isinstance(spec.num_joints, int):
+            raise ValueError(f"{spec.num_joints!r} joints")
+        if spec.form not in ("train", "deploy"):
+            raise ValueError(f"unknown form {spec.form!r}")
+    except (EdgeposeError, ValueError, TypeError) as error:
+        problem = error.problem if isinstance(error, EdgeposeError) else error
+        raise EdgeposeError(
+            f"{folder}/model.json cannot be right: {problem}",
+            fix="use the folder as edgepose wrote it",
+        ) from error
 
 
 def fit_widths(module: nn.Module, shapes: Mapping[str, torch.Size]) -> nn.Module:
@@ -218,7 +238,8 @@ class PoseModel:
         fix = "give a folder written by `edgepose train` or `edgepose compress`"
         if folder.is_file():
             raise EdgeposeError(
-                f"{folder} is a single file; pickled checkpoints are refused, they can run code", fix=fix
+                f"{folder} is a single file; pickled checkpoints are refused, they can run code",
+                fix=fix,
             )
         try:
             document = json.loads((folder / "model.json").read_text())
@@ -235,6 +256,7 @@ class PoseModel:
             raise EdgeposeError(
                 f"{folder}/model.json lacks or misstates {error}", fix=fix
             ) from error
+        _check_spec(spec, folder)
         if hashlib.sha256(weights).hexdigest() != digest:
             raise EdgeposeError(
                 f"{folder}/model.safetensors is not the file that model.json names (sha256 differs)",
