@@ -69,7 +69,7 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _warn(message: str) -> None:
-    click.secho(f"warning: {message}", fg="yellow", err=True)
+    click.secho(f"warning: {message.removeprefix('WARNING: ')}", fg="yellow", err=True)
 
 
 def _print_json(values: Any) -> None:

@@ -1,7 +1,8 @@
 """Finished work, kept under a key of everything that went into it.
 
-An item is a folder that appears whole or not at all. Asking for one that exists costs nothing; asking
-for one whose making was interrupted continues in the same work folder.
+An item is a folder that appears whole or not at all, and is made again where files of it are gone.
+Asking for one that exists costs nothing; asking for one whose making was interrupted continues in the
+same work folder.
 """
 
 from __future__ import annotations
@@ -20,11 +21,31 @@ from edgepose.errors import EdgeposeError
 
 Make = Callable[[Path, Path], None]
 INPUTS = "inputs.json"
+FILES = "files.json"
 
 
 def digest(values: Mapping[str, Any]) -> str:
     """Hex key of JSON values, independent of the order of their keys."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """{path in `folder`: bytes} of an item's own files."""
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in (INPUTS, FILES)
+    }
+
+
+def _whole(folder: Path) -> bool:
+    """Whether an item is finished and nobody removed or cut a file of it since."""
+    if not (folder / INPUTS).exists():
+        return False
+    try:
+        return bool(json.loads((folder / FILES).read_text()) == _sizes(folder))
+    except (OSError, ValueError):
+        return False
 
 
 class Store:
@@ -34,13 +55,13 @@ class Store:
         self.root = Path(root)
 
     def has(self, name: str, inputs: Mapping[str, Any]) -> bool:
-        return (self.root / f"{name}-{digest(inputs)[:16]}" / INPUTS).exists()
+        return _whole(self.root / f"{name}-{digest(inputs)[:16]}")
 
     def item(self, name: str, inputs: Mapping[str, Any], make: Make) -> Path:
         """The folder of an item; `make(work, out)` fills `out` and may keep checkpoints in `work`."""
         final = self.root / f"{name}-{digest(inputs)[:16]}"
         work = final.with_name(final.name + ".work")
-        if (final / INPUTS).exists():
+        if _whole(final):
             shutil.rmtree(work, ignore_errors=True)  # killed between finishing and clearing up
             return final
         out = work / "out"
@@ -53,6 +74,7 @@ class Store:
                 fix="free some space, or choose another folder with --out",
             ) from error
         make(work, out)
+        write_atomic(out / FILES, json.dumps(_sizes(out), indent=1).encode() + b"\n")
         write_atomic(out / INPUTS, json.dumps(inputs, indent=1, sort_keys=True).encode() + b"\n")
         replace_folder(out, final)
         shutil.rmtree(work, ignore_errors=True)

@@ -136,7 +136,8 @@ def test_a_pickled_checkpoint_is_refused_and_not_run(recipe: Path, tmp_path: Pat
 
 def test_a_size_that_cannot_be_met_names_the_closest(recipe: Path, tmp_path: Path) -> None:
     recipe.write_text(
-        RECIPE + "  prune: {steps: 1}\n  export: {targets: [host]}\nbudget: {size_mb: 0.01}\n"
+        RECIPE
+        + "  prune: {steps: 1}\n  quantize: {}\n  export: {targets: [host]}\nbudget: {size_mb: 0.01}\n"
     )
     refused(run("compress", "--recipe", recipe, "--dry-run"), "0.01 MB cannot be met", "size_mb to")
 

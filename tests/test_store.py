@@ -42,7 +42,7 @@ def test_an_interrupted_item_continues_in_its_work_folder(tmp_path: Path) -> Non
         (out / "result").write_text("whole")
 
     folder = store.item("a", {}, continues)
-    assert sorted(p.name for p in folder.iterdir()) == ["inputs.json", "result"]
+    assert sorted(p.name for p in folder.iterdir()) == ["files.json", "inputs.json", "result"]
     assert not list(tmp_path.glob("*.work"))
 
 
@@ -76,3 +76,21 @@ def test_what_a_kill_left_behind_a_finished_item_is_cleared(tmp_path: Path) -> N
     (work / "checkpoint").write_text("half")
     assert store.item("a", {}, lambda work, out: pytest.fail("made again")) == folder
     assert not work.exists()
+
+
+def test_an_item_that_lost_a_file_is_made_again(tmp_path: Path) -> None:
+    made = []
+
+    def make(work: Path, out: Path) -> None:
+        made.append(1)
+        (out / "value").write_text("whole")
+
+    store = Store(tmp_path)
+    item = store.item("a", {"x": 1}, make)
+    store.item("a", {"x": 1}, make)
+    assert len(made) == 1
+    (item / "value").write_text("cut")
+    assert (store.item("a", {"x": 1}, make) / "value").read_text() == "whole"
+    (item / "value").unlink()
+    assert (store.item("a", {"x": 1}, make) / "value").read_text() == "whole"
+    assert len(made) == 3

@@ -149,13 +149,19 @@ def fit(
     position = start = 0
     checkpoint = Path(folder) / "checkpoint.pt"
     if checkpoint.exists():
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        bare.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        if ema is not None:
-            ema.load_state_dict(state["ema"])
-        start, position = state["step"], state["position"]
-        losses, running = [tuple(entry) for entry in state["losses"]], state["running"]
+        try:
+            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            bare.load_state_dict(state["network"])
+            optimiser.load_state_dict(state["optimiser"])
+            if ema is not None:
+                ema.load_state_dict(state["ema"])
+            start, position = state["step"], state["position"]
+            losses, running = [tuple(entry) for entry in state["losses"]], state["running"]
+        except Exception as error:  # a damaged file makes the unpickler raise almost anything
+            raise EdgeposeError(
+                f"{label}: the checkpoint {checkpoint} is damaged ({type(error).__name__})",
+                fix="remove that file; the stage then starts anew",
+            ) from error
     normalise = normaliser(spec, accelerator.device)
     every = max(1, config.steps // HISTORY_POINTS)
     processes = accelerator.num_processes

@@ -115,6 +115,14 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
     assert losses[-1][1] < 0.7 * losses[0][1]
 
 
+@pytest.mark.parametrize("content", [b"junk", b"", b"PK\x03\x04 cut"])
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(EdgeposeError, match=r"checkpoint\.pt is damaged") as caught:
+        run(network(), tmp_path)
+    assert "remove that file" in caught.value.fix
+
+
 def test_nan_stops_and_keeps_the_last_good_state(tmp_path: Path) -> None:
     net = network()
 
