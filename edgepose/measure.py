@@ -9,7 +9,7 @@ from typing import Any
 
 from edgepose.artifact import Artifact
 from edgepose.bench.bench import no_latency_note
-from edgepose.bench.conditions import read_conditions
+from edgepose.bench.conditions import OtherLoad, notes_on, read_conditions
 from edgepose.bench.latency import QUICK, time_model
 from edgepose.bench.record import LatencyMs
 from edgepose.evaluation import Runs, TorchExecutor
@@ -54,13 +54,21 @@ def _open(artifact: Artifact, target: Target) -> Any:
     return importlib.import_module(f"edgepose.backends.{target.runtime}").open_executor(artifact)
 
 
+def _timed(executor: Any, input_hw: tuple[int, int]) -> tuple[LatencyMs, tuple[str, ...]]:
+    """Model-only latency of one image, and what makes it doubtful."""
+    load = OtherLoad()
+    latency = time_model(executor, input_hw, plan=QUICK).latency
+    busy = [note for note in notes_on(read_conditions(), load.cores()) if "busy" in note]
+    return latency, tuple(busy)
+
+
 def float_latency(model: PoseModel, work: Path) -> tuple[LatencyMs | None, str | None]:
     """Latency of a float model, exported to ONNX and run in ONNX Runtime; (latency, note)."""
     if model.spec.quant is not None:
         return None, "the quantized graph in torch simulates INT8; its artifacts are measured below"
     executor = _open(_emit(model, FLOAT_HOST, work / "fp32"), FLOAT_HOST)
-    latency = time_model(executor, model.spec.input_hw, plan=QUICK).latency
-    return latency, f"measured with {executor.description}"
+    latency, busy = _timed(executor, model.spec.input_hw)
+    return latency, "; ".join([f"measured with {executor.description}", *busy])
 
 
 def artifact_facts(artifact: Artifact, target: Target) -> dict[str, Any]:
@@ -68,14 +76,16 @@ def artifact_facts(artifact: Artifact, target: Target) -> dict[str, Any]:
     note = no_latency_note(target.runtime)
     if note is not None:
         return {"latency": None, "note": note, "integer_mac_share": None}
-    latency = time_model(_open(artifact, target), artifact.input_hw, plan=QUICK).latency
+    latency, busy = _timed(_open(artifact, target), artifact.input_hw)
     facts = artifact.manifest.provenance.quantization or {}
     share = None
     if "integer_macs" in facts:
         share = int(facts["integer_macs"]) / int(facts["total_macs"])
-    elsewhere = f"timed on this host's CPU; no {target.name} device was reached"
+    notes = list(busy)
+    if target.device != "local":
+        notes.insert(0, f"timed on this host's CPU; no {target.name} device was reached")
     return {
         "latency": latency.model_dump(),
-        "note": None if target.device == "local" else elsewhere,
+        "note": "; ".join(notes) or None,
         "integer_mac_share": share,
     }

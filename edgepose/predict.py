@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from edgepose.device.decode import decode_heatmaps, flip_average, heatmap_to_ima
 from edgepose.device.files import write_atomic
 from edgepose.device.geometry import box_to_crop, crop_matrix, region_wh, resampler
 from edgepose.errors import EdgeposeError
+from edgepose.evaluation import Runs
 from edgepose.report.overlay import draw_skeletons, png_bytes
 from edgepose.skeleton import Skeleton, skeleton
 
@@ -26,12 +27,6 @@ if TYPE_CHECKING:
 
 BATCH = 16
 Report = Callable[[str, int, int], None]
-
-
-class Runs(Protocol):
-    """An executor: (N, H, W, 3) uint8 RGB crops -> (N, J, h, w) float32 heatmaps."""
-
-    def run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True)

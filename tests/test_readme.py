@@ -41,5 +41,5 @@ def test_the_readme_shows_every_command() -> None:
 
 def test_files_that_the_readme_names_exist() -> None:
     text = (ROOT / "README.md").read_text()
-    for name in re.findall(r"\]\(([a-zA-Z/._]+)\)", text) + ["calib_data/README.md"]:
+    for name in [*re.findall(r"\]\(([a-zA-Z/._]+)\)", text), "calib_data/README.md"]:
         assert (ROOT / name).exists(), name
