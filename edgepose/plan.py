@@ -7,9 +7,9 @@ from typing import Any
 from edgepose import registry
 from edgepose.cost import count_macs, planned_bytes
 from edgepose.data.base import SPLITS
+from edgepose.inputs import check_fits, check_metric, check_stages, start_model
 from edgepose.models import build
 from edgepose.models.pose_model import PoseModel
-from edgepose.pipeline import check_fits, check_metric, check_stages, start_model
 from edgepose.recipe import Recipe
 from edgepose.stages.prune import prune_channels, ratio_for_size
 from edgepose.target import load_target

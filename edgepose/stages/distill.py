@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgepose.context import Context
-from edgepose.models.pose_model import PoseModel
+from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.train.batches import Batch
 from edgepose.train.loop import FitConfig, LossFunction, fit, loss_curve
 from edgepose.train.losses import distillation, heatmap_mse
@@ -34,21 +36,38 @@ def distillation_loss(teacher: PoseModel | None, *, alpha: float) -> LossFunctio
     return loss
 
 
-def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
-    """The same network, trained with its teacher (on ground truth alone where there is none)."""
-    if context.teacher is None:
-        context.warn("distill: the recipe names no teacher; training on ground truth alone")
-    network = model.module().train()
+def teach(
+    network: nn.Module,
+    *,
+    spec: ModelSpec,
+    config: Config,
+    context: Context,
+    label: str,
+    before_step: Callable[[int], None] | None = None,
+) -> None:
+    """Train `network` in place as `config` says, with the context's teacher where there is one.
+
+    Losses and images seen go into the context's notes. Shared by distill, prune and qat.
+    """
     result = fit(
         network,
-        spec=model.spec,
+        spec=spec,
         dataset=context.train,
         loss=distillation_loss(context.teacher, alpha=config.alpha),
         config=config,
         seed=context.seed,
         folder=context.folder,
         report=context.report,
-        label="distill",
+        label=label,
+        before_step=before_step,
     )
     context.notes.update(losses=loss_curve(result.losses), images_seen=result.images_seen)
+
+
+def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
+    """The same network, trained with its teacher (on ground truth alone where there is none)."""
+    if context.teacher is None:
+        context.warn("distill: the recipe names no teacher; training on ground truth alone")
+    network = model.module().train()
+    teach(network, spec=model.spec, config=config, context=context, label="distill")
     return model.with_module(network, domain=context.train.domain)

@@ -18,21 +18,20 @@ from edgepose.context import Context
 from edgepose.cost import planned_bytes
 from edgepose.errors import EdgeposeError
 from edgepose.models.pose_model import PoseModel
-from edgepose.stages.distill import distillation_loss
+from edgepose.stages import distill
+from edgepose.stages.distill import teach
 from edgepose.target import Target
-from edgepose.train.loop import FitConfig, fit, loss_curve
 
 SEARCH_STEPS = 12
 LARGEST_RATIO = 0.97
 
 
-class Config(FitConfig):
+class Config(distill.Config):
     """ratio: share of the channels to remove in every group, null: found for the size budget;
-    round_to: kept channels are a multiple of this; alpha: the teacher's part of the fine-tuning loss."""
+    round_to: kept channels are a multiple of this; the rest is the fine-tuning, as distill."""
 
     ratio: float | None = Field(default=None, gt=0, lt=1)
     round_to: int = Field(default=8, ge=1)
-    alpha: float = Field(default=0.5, ge=0, le=1)
 
 
 def prune_channels(
@@ -149,22 +148,16 @@ def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
         for key, value in network.state_dict().items()
         if value.dim() == 4
     }
-    result = fit(
+    teach(
         network.train(),
         spec=model.spec,
-        dataset=context.train,
-        loss=distillation_loss(context.teacher, alpha=config.alpha),
         config=config,
-        seed=context.seed,
-        folder=context.folder,
-        report=context.report,
+        context=context,
         label="prune: fine-tune",
     )
     context.notes.update(
         ratio=round(ratio, 4),
         kept_channels=kept,
         planned_bytes=largest_file(network, context.targets) if context.targets else None,
-        losses=loss_curve(result.losses),
-        images_seen=result.images_seen,
     )
     return model.with_module(network, domain=context.train.domain)

@@ -15,21 +15,21 @@ from edgepose.data.crop import crop_batches
 from edgepose.models.pose_model import PoseModel
 from edgepose.quant.calibrate import calibrate
 from edgepose.quant.graph import finish, freeze_observers, prepare_qat
-from edgepose.stages.distill import distillation_loss
+from edgepose.stages import distill
+from edgepose.stages.distill import teach
 from edgepose.strict_model import ExistingPath
-from edgepose.train.loop import FitConfig, Precision, fit, loss_curve
+from edgepose.train.loop import Precision
 
 
-class Config(FitConfig):
-    """freeze_at: share of the steps after which activation ranges stand; alpha: the teacher's part of
-    the loss; observer: how the starting ranges are calibrated; calibration: folder of pictures for that,
-    null: the data source's own calibration split."""
+class Config(distill.Config):
+    """As distill, and: freeze_at: share of the steps after which activation ranges stand; observer:
+    how the starting ranges are calibrated; calibration: folder of pictures for that, null: the data
+    source's own calibration split."""
 
     lr: float = Field(default=1e-4, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     mixed_precision: Precision = "no"
     freeze_at: float = Field(default=0.7, ge=0, le=1)
-    alpha: float = Field(default=0.5, ge=0, le=1)
     observer: Literal["histogram", "minmax"] = "histogram"
     calibration: ExistingPath | None = None
 
@@ -45,17 +45,12 @@ def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
         if step == freeze_step:
             freeze_observers(prepared)
 
-    result = fit(
+    teach(
         prepared,
         spec=model.spec,
-        dataset=context.train,
-        loss=distillation_loss(context.teacher, alpha=config.alpha),
         config=config,
-        seed=context.seed,
-        folder=context.folder,
-        report=context.report,
+        context=context,
         label="qat",
         before_step=before_step,
     )
-    context.notes.update(losses=loss_curve(result.losses), images_seen=result.images_seen)
     return finish(model, prepared, source="qat")

@@ -1,0 +1,138 @@
+"""What a run starts from, opened and checked before anything is trained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from edgepose import registry
+from edgepose.data.base import SPLITS, PoseDataset
+from edgepose.data.cache import cached
+from edgepose.data.calibration import open_calibration
+from edgepose.errors import EdgeposeError
+from edgepose.models.pose_model import ModelSpec, PoseModel
+from edgepose.quant.calibrate import MIN_IMAGES
+from edgepose.recipe import Recipe
+from edgepose.skeleton import skeleton
+from edgepose.target import Target
+
+ReportProgress = Callable[[str, int, int], None]
+
+
+def open_data(recipe: Recipe, report: ReportProgress) -> dict[str, PoseDataset]:
+    """The data set of each split; rendered ones are rendered once and then read from the disk."""
+    module = registry.sources().module(recipe.data.source)
+    data: dict[str, PoseDataset] = {
+        split: module.open_split(recipe.data.config, split) for split in SPLITS
+    }
+    if getattr(module, "RENDERED", False):
+        data = {
+            split: cached(
+                dataset,
+                cache_folder() / "data",
+                workers=os.cpu_count() or 1,
+                progress=partial(report, f"render {split}"),
+            )
+            for split, dataset in data.items()
+        }
+    return data
+
+
+def check_metric(recipe: Recipe, val: PoseDataset) -> None:
+    """Refuse a recipe that could train but not be scored: runs are scored by PCKh, per head size."""
+    if recipe.metric != "pckh":
+        raise EdgeposeError(
+            f"metric: {recipe.metric} is not what runs are scored by; they are scored by PCKh",
+            fix="set metric: pckh; `edgepose eval --data coco:...` gives OKS and AP",
+        )
+    if not np.isfinite(val[0].head_px):
+        raise EdgeposeError(
+            f"the validation data ({recipe.data.source}) has no head sizes, so PCKh cannot be computed",
+            fix="use a source with head sizes (synthetic); `edgepose eval` scores on photographs",
+        )
+
+
+def check_stages(
+    recipe: Recipe, targets: tuple[Target, ...], start: PoseModel, calibration: PoseDataset
+) -> None:
+    """Refuse before anything is trained what a stage would refuse after hours.
+
+    A stage with something to say beforehand has `check(config, *, targets, size_mb)`.
+    """
+    size_mb = None if recipe.budget is None else recipe.budget.size_mb
+    words = [stage.name for stage in recipe.stages]
+    for stage in recipe.stages:
+        check = getattr(registry.stages().module(stage.name), "check", None)
+        if check is not None:
+            check(stage.config, targets=targets, size_mb=size_mb)
+        folder = getattr(stage.config, "calibration", None)
+        images = calibration if folder is None else open_calibration(folder)
+        static = getattr(stage.config, "mode", "static") == "static"
+        calibrates = stage.name == "qat" or (stage.name == "quantize" and "qat" not in words)
+        if calibrates and static and start.spec.quant is None and len(images) < MIN_IMAGES:
+            raise EdgeposeError(
+                f"{stage.name} has {len(images)} calibration images, INT8 ranges need {MIN_IMAGES}",
+                fix=f"raise data.calibration, or name a folder in stages.{stage.name}.calibration",
+            )
+    done = start.spec.form == "deploy"
+    refused = [word for word in words if word not in ("quantize", "export")]
+    if done and refused:
+        raise EdgeposeError(
+            f"the student's checkpoint is a quantized network; {refused[0]} needs one in float",
+            fix="give a checkpoint from before qat or quantize, or keep the export stage alone",
+        )
+    integers = [t.name for t in targets if t.precision == "int8"]
+    if integers and not done and not {"qat", "quantize"} & set(words):
+        raise EdgeposeError(
+            f"{', '.join(integers)} takes INT8 and no stage quantizes the network",
+            fix="add stages.quantize: {mode: static}, or a target with precision fp16 or fp32",
+        )
+
+
+def cache_folder() -> Path:
+    """What can be made again at a cost: $EDGEPOSE_CACHE, or ~/.cache/edgepose."""
+    return Path(os.environ.get("EDGEPOSE_CACHE", Path.home() / ".cache" / "edgepose"))
+
+
+def start_model(recipe: Recipe, data: PoseDataset) -> PoseModel:
+    """The student before its first stage: a checkpoint's weights, or random ones."""
+    student = recipe.student
+    names = student.skeleton or data.skeleton.name
+    joints = student.num_joints or skeleton(names).num_joints
+    if joints != data.skeleton.num_joints or names != data.skeleton.name:
+        raise EdgeposeError(
+            f"the student has {joints} joints ({names}), the data {data.skeleton.num_joints} "
+            f"({data.skeleton.name})",
+            fix="leave out student.num_joints and student.skeleton; the data set decides them",
+        )
+    if student.checkpoint is None:
+        spec = ModelSpec(
+            arch=student.arch, num_joints=joints, input_hw=student.input_hw,
+            skeleton=names, domain=data.domain,
+        )  # fmt: skip
+        return PoseModel.fresh(spec, seed=recipe.seed)
+    model = PoseModel.load(Path(student.checkpoint))
+    check_fits(model, data, what="student")
+    if model.spec.arch != student.arch:
+        raise EdgeposeError(
+            f"{student.checkpoint} holds a {model.spec.arch}, the recipe says {student.arch}",
+            fix=f"set student.arch: {model.spec.arch}, or give another checkpoint",
+        )
+    return PoseModel(
+        ModelSpec.from_json({**model.spec.to_json(), "input_hw": student.input_hw}), model.tensors
+    )
+
+
+def check_fits(model: PoseModel, data: PoseDataset, *, what: str) -> None:
+    found = (model.spec.num_joints, model.spec.skeleton)
+    wanted = (data.skeleton.num_joints, data.skeleton.name)
+    if found != wanted:
+        raise EdgeposeError(
+            f"the {what} finds {found[0]} {found[1]} joints, the data has {wanted[0]} {wanted[1]}",
+            fix=f"give a {what} that was trained on {data.skeleton.name} labels",
+        )
+    model.module()  # refuses weights that are not of the architecture
