@@ -7,6 +7,7 @@ restores it.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -125,8 +126,9 @@ class ActivationGrid(FakeQuantizeBase):  # type: ignore[misc]  # untyped library
             )
         return largest
 
+    @abstractmethod
     def observe(self, x: Tensor) -> None:
-        raise NotImplementedError
+        """Take one batch of activations, any shape, into account."""
 
     def bound(self) -> Tensor:
         return self.seen
