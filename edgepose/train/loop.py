@@ -140,7 +140,9 @@ def fit(
     accelerator = make_accelerator(config.mixed_precision)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trainable = [p for p in network.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(trainable, lr=config.lr, weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(
+        trainable, lr=config.lr, weight_decay=config.weight_decay, fused=True
+    )
     network, optimiser = accelerator.prepare(network, optimiser)
     bare = accelerator.unwrap_model(network)
     ema = Ema(bare, decay=config.ema) if config.ema else None
