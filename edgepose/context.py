@@ -17,7 +17,8 @@ from edgepose.target import Target
 class Context:
     """train, val, calibration: data sets; teacher: a better model or None; targets: what is exported
     for; size_mb: the size budget of the counted files, 10^6 bytes, or None; folder: scratch space of
-    this stage (checkpoints; kept until the stage is finished); report: progress (what, done, total);
+    this stage (checkpoints; kept until the stage is finished); cache: what any run may use again and
+    can be made anew; report: progress (what, done, total);
     notes: what a stage wants to have said in the report, JSON values; warn: prints a warning that
     also lands in the report."""
 
@@ -29,6 +30,7 @@ class Context:
     size_mb: float | None
     seed: int
     folder: Path
+    cache: Path
     report: Callable[[str, int, int], None]
     warn: Callable[[str], None]
     notes: dict[str, Any] = field(default_factory=dict)

@@ -28,6 +28,7 @@ from edgepose.errors import EdgeposeError
 from edgepose.evaluation import EvaluationSet, JointShift, find_joints
 from edgepose.inputs import (
     ReportProgress,
+    cache_folder,
     check_fits,
     check_metric,
     check_stages,
@@ -94,6 +95,7 @@ class Run:
             size_mb=None if budget is None else budget.size_mb,
             seed=self.recipe.seed,
             folder=folder,
+            cache=cache_folder(),
             report=self.report,
             warn=self.warn,
         )

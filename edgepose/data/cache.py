@@ -95,7 +95,7 @@ def cached(dataset: PoseDataset, folder: str | Path, *, workers: int = 0,
         return dataset
     final = Path(folder) / dataset.fingerprint[:32]
     final.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(final.with_suffix(".lock")):
+    with locked(final.with_suffix(".lock")):
         if not final.exists():
             _make(dataset, final, workers, progress)
     return _open(final, dataset, verify=verify)
@@ -106,7 +106,7 @@ def _damaged(path: Path, what: str) -> EdgeposeError:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Only one process makes a cache; others wait and then find it finished."""
     with path.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -80,3 +82,19 @@ def encode_heatmaps(
         sigma=sigma,
     )
     return heatmaps[0], weights[0]
+
+
+def mirror_heatmaps(
+    heatmaps: NDArray[np.floating], *, flip_index: Sequence[int], stride: int
+) -> NDArray[np.float32]:
+    """What the heatmaps of a crop become when the crop is mirrored: (J, h, w) -> (J, h, w) float32.
+
+    Mirrored crop pixels are W-1-x, so with x = stride * u a joint at column u moves to
+    w - u - 1/stride: the reversed map lies 1 - 1/stride columns further right, which linear
+    interpolation does (the flip test's whole pixel leaves it 1/stride off).
+    """
+    reverse = np.asarray(heatmaps, np.float32)[list(flip_index), :, ::-1]
+    before = np.concatenate([reverse[..., :1], reverse[..., :-1]], axis=-1)
+    part = np.float32(1.0 / stride)
+    mirrored: NDArray[np.float32] = part * reverse + (1 - part) * before
+    return mirrored

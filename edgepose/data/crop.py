@@ -115,6 +115,62 @@ def crop_batches(
         yield crop_batch([dataset[i] for i in range(start, stop)], input_hw)[0]
 
 
+@dataclass(frozen=True)
+class View:
+    """Where a crop is taken: factor on the region's size, turn, move of its centre (part of its size)."""
+
+    scale: float
+    rotation_deg: float
+    shift_xy: tuple[float, float]
+
+
+def draw_view(rng: np.random.Generator, config: Augment) -> View:
+    """A random view, as `config` allows; the same `rng` state gives the same view."""
+    turned = rng.random() < 0.6
+    angle = float(rng.uniform(-1, 1)) * config.rotation_deg
+    shift = rng.uniform(-config.shift, config.shift, size=2)
+    return View(
+        scale=float(rng.uniform(*config.scale)),
+        rotation_deg=angle if turned else 0.0,
+        shift_xy=(float(shift[0]), float(shift[1])),
+    )
+
+
+def crop_view(
+    sample: PoseSample,
+    input_hw: tuple[int, int],
+    view: View,
+    *,
+    flip: bool = False,
+    skeleton: Skeleton | None = None,
+) -> Crop:
+    """The sample as `view` shows it; `flip` mirrors the crop."""
+    return crop_sample(
+        sample,
+        input_hw,
+        scale=view.scale,
+        rotation_deg=view.rotation_deg,
+        shift_xy=view.shift_xy,
+        flip=flip,
+        skeleton=skeleton,
+    )
+
+
+def draw_flip(rng: np.random.Generator, config: Augment) -> bool:
+    """Whether to mirror this crop."""
+    return config.flip and bool(rng.random() < 0.5)
+
+
+def vary(crop: Crop, rng: np.random.Generator, config: Augment) -> Crop:
+    """The crop with other pixels (occlusion, colour, noise, blur) and the same geometry."""
+    image = crop.image
+    if rng.random() < config.occlusion:
+        _occlude(image, rng)
+    if config.photometric > 0:
+        image = _vary_pixels(image, rng, strength=config.photometric)
+    return Crop(image, crop.joints_xy, crop.annotated, crop.matrix)
+
+
 def augment(
     sample: PoseSample,
     input_hw: tuple[int, int],
@@ -123,24 +179,9 @@ def augment(
     skeleton: Skeleton,
 ) -> Crop:
     """A random variation of the sample's crop; the same `rng` state gives the same crop."""
-    turned = rng.random() < 0.6
-    angle = float(rng.uniform(-1, 1)) * config.rotation_deg
-    shift = rng.uniform(-config.shift, config.shift, size=2)
-    crop = crop_sample(
-        sample,
-        input_hw,
-        scale=float(rng.uniform(*config.scale)),
-        rotation_deg=angle if turned else 0.0,
-        shift_xy=(float(shift[0]), float(shift[1])),
-        flip=config.flip and bool(rng.random() < 0.5),
-        skeleton=skeleton,
-    )
-    image = crop.image
-    if rng.random() < config.occlusion:
-        _occlude(image, rng)
-    if config.photometric > 0:
-        image = _vary_pixels(image, rng, strength=config.photometric)
-    return Crop(image, crop.joints_xy, crop.annotated, crop.matrix)
+    view = draw_view(rng, config)
+    flip = draw_flip(rng, config)
+    return vary(crop_view(sample, input_hw, view, flip=flip, skeleton=skeleton), rng, config)
 
 
 def _occlude(image: NDArray[np.uint8], rng: np.random.Generator) -> None:

@@ -11,29 +11,64 @@ from torch import Tensor, nn
 from edgepose.context import Context
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.train.batches import Batch
-from edgepose.train.loop import FitConfig, LossFunction, fit, loss_curve
+from edgepose.train.loop import FitConfig, LossFunction, OpenCache, fit, loss_curve
 from edgepose.train.losses import distillation, heatmap_mse
+from edgepose.train.teacher_cache import TeacherCache, cache_teacher
 
 
 class Config(FitConfig):
-    """alpha: the teacher's part of the loss; the rest is ground truth."""
+    """alpha: the teacher's part of the loss; the rest is ground truth.
+
+    teacher_views: 0 runs the teacher on every crop; n keeps its heatmaps of n fixed views of each
+    picture on disk, where later epochs, stages and runs find them (flips, colours and occlusion stay
+    random)
+    """
 
     alpha: float = Field(default=0.5, ge=0, le=1)
+    teacher_views: int = Field(default=0, ge=0, le=100)
 
 
 def distillation_loss(teacher: PoseModel | None, *, alpha: float) -> LossFunction:
-    """The loss against ground truth and, where there is one, the teacher run on the same crops."""
+    """The loss against ground truth and, where there is one, the teacher.
+
+    The teacher's heatmaps are the batch's own where they come with it; else it is run on the crops.
+    """
     if teacher is None:
         return lambda _, heatmaps, batch: heatmap_mse(heatmaps, batch.targets, batch.weights)
     network = teacher.module().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def loss(images: Tensor, heatmaps: Tensor, batch: Batch) -> Tensor:
-        network.to(images.device)
-        with torch.no_grad():
-            soft = network(images).float()
+        soft = batch.teacher
+        if soft is None:
+            network.to(images.device)
+            with torch.no_grad():
+                soft = network(images).float()
         return distillation(heatmaps, batch.targets, soft, batch.weights, alpha=alpha)
 
     return loss
+
+
+def open_cache(config: Config, context: Context) -> OpenCache | None:
+    """How the training gets the teacher's kept heatmaps; None where the teacher runs on every crop."""
+    teacher = context.teacher
+    if teacher is None or not config.teacher_views:
+        return None
+
+    def open_size(input_hw: tuple[int, int]) -> TeacherCache:
+        cache = cache_teacher(
+            teacher,
+            context.train,
+            context.cache / "teacher",
+            input_hw=input_hw,
+            views=config.teacher_views,
+            augment=config.augment,
+            seed=context.seed,
+            report=context.report,
+        )
+        context.notes["teacher_cache"] = {"views": cache.views, "size_bytes": cache.size_bytes}
+        return cache
+
+    return open_size
 
 
 def teach(
@@ -60,6 +95,7 @@ def teach(
         report=context.report,
         label=label,
         before_step=before_step,
+        teacher_cache=open_cache(config, context),
     )
     context.notes.update(losses=loss_curve(result.losses), images_seen=result.images_seen)
 

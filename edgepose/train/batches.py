@@ -12,40 +12,57 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from edgepose.data.base import PoseDataset
-from edgepose.data.codec import encode_batch, sigma_for
-from edgepose.data.crop import Augment, Crop, augment
+from edgepose.data.codec import encode_batch, mirror_heatmaps, sigma_for
+from edgepose.data.crop import Augment, Crop, augment, crop_view, draw_flip, vary
 from edgepose.models.pose_model import HeatmapCodec
+from edgepose.train.teacher_cache import TeacherCache
 
 
 @dataclass(frozen=True)
 class Batch:
-    """crops: (N, 3, H, W) uint8 RGB; targets: (N, J, h, w) float32; weights: (N, J) float32, 0 or 1."""
+    """crops: (N, 3, H, W) uint8 RGB; targets: (N, J, h, w) float32; weights: (N, J) float32, 0 or 1;
+    teacher: (N, J, h, w) float32, the teacher's kept heatmaps of these crops, or None."""
 
     crops: Tensor
     targets: Tensor
     weights: Tensor
+    teacher: Tensor | None = None
 
 
-class _Crops(Dataset[Crop]):
-    """Item p: the p-th picture of a shuffled, endlessly repeated data set, augmented."""
+@dataclass(frozen=True)
+class Item:
+    """A crop, and what the teacher said of it where that is kept: (J, h, w) float32."""
+
+    crop: Crop
+    teacher: NDArray[np.float32] | None = None
+
+
+class _Crops(Dataset[Item]):
+    """Item p: the p-th picture of a shuffled, endlessly repeated data set, augmented.
+
+    With a teacher cache the crop lies where the epoch's view does; all else stays random.
+    """
 
     def __init__(
         self,
         dataset: PoseDataset,
         *,
         input_hw: tuple[int, int],
+        stride: int,
         augment_config: Augment,
         seed: int,
+        teacher: TeacherCache | None,
     ) -> None:
-        self.dataset, self.input_hw = dataset, input_hw
-        self.augment_config, self.seed = augment_config, seed
+        self.dataset, self.input_hw, self.stride = dataset, input_hw, stride
+        self.augment_config, self.seed, self.teacher = augment_config, seed, teacher
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
-    def __getitem__(self, position: int) -> Crop:
+    def __getitem__(self, position: int) -> Item:
         epoch, offset = divmod(position, len(self.dataset))
         if epoch != self._epoch:
             self._order = np.random.default_rng((self.seed, 1, epoch)).permutation(
@@ -53,15 +70,25 @@ class _Crops(Dataset[Crop]):
             )
             self._epoch = epoch
         rng = np.random.default_rng((self.seed, 2, position))
-        sample = self.dataset[int(self._order[offset])]
-        return augment(sample, self.input_hw, rng, self.augment_config, self.dataset.skeleton)
+        index, config = int(self._order[offset]), self.augment_config
+        sample, skeleton = self.dataset[index], self.dataset.skeleton
+        if self.teacher is None:
+            return Item(augment(sample, self.input_hw, rng, config, skeleton))
+        number = epoch % self.teacher.views
+        view, flip = self.teacher.view(index, number), draw_flip(rng, config)
+        crop = crop_view(sample, self.input_hw, view, flip=flip, skeleton=skeleton)
+        heatmaps = self.teacher.heatmaps(index, number)
+        if flip:
+            heatmaps = mirror_heatmaps(heatmaps, flip_index=skeleton.flip_index, stride=self.stride)
+        return Item(vary(crop, rng, config), heatmaps)
 
 
 @dataclass(frozen=True)
 class _Collate:
     codec: HeatmapCodec
 
-    def __call__(self, crops: Sequence[Crop]) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, items: Sequence[Item]) -> tuple[Tensor, ...]:
+        crops = [item.crop for item in items]
         height, width = crops[0].image.shape[:2]
         heatmap_hw = height // self.codec.stride, width // self.codec.stride
         targets, weights = encode_batch(
@@ -72,10 +99,12 @@ class _Collate:
             sigma=sigma_for(heatmap_hw, self.codec.sigma),
         )
         images = np.stack([crop.image for crop in crops]).transpose(0, 3, 1, 2)
+        soft = [item.teacher for item in items if item.teacher is not None]
         return (
             torch.from_numpy(np.ascontiguousarray(images)),
             torch.from_numpy(targets),
             torch.from_numpy(weights),
+            *([torch.from_numpy(np.stack(soft))] if soft else []),
         )
 
 
@@ -94,10 +123,19 @@ def make_loader(
     augment_config: Augment,
     seed: int,
     workers: int = 0,
-) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
-    """Batches (crops, targets, weights) for the given positions, in order."""
+    teacher: TeacherCache | None = None,
+) -> DataLoader[tuple[Tensor, ...]]:
+    """Batches (crops, targets, weights, and the teacher's heatmaps where they are kept), in order."""
+    crops = _Crops(
+        dataset,
+        input_hw=input_hw,
+        stride=codec.stride,
+        augment_config=augment_config,
+        seed=seed,
+        teacher=teacher,
+    )
     return DataLoader(
-        _Crops(dataset, input_hw=input_hw, augment_config=augment_config, seed=seed),  # type: ignore[arg-type]
+        crops,  # type: ignore[arg-type]
         batch_size=batch_size,
         sampler=positions,
         collate_fn=_Collate(codec),

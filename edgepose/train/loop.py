@@ -23,10 +23,12 @@ from edgepose.models.pose_model import ModelSpec
 from edgepose.train.batches import Batch, make_loader
 from edgepose.train.ema import Ema
 from edgepose.train.schedule import Schedule, lr_factor
+from edgepose.train.teacher_cache import TeacherCache
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
 Report = Callable[[str, int, int], None]
 LossFunction = Callable[[Tensor, Tensor, Batch], Tensor]
+OpenCache = Callable[[tuple[int, int]], TeacherCache]
 HISTORY_POINTS = 200
 
 
@@ -130,11 +132,13 @@ def fit(
     report: Report,
     label: str = "train",
     before_step: Callable[[int], None] | None = None,
+    teacher_cache: OpenCache | None = None,
 ) -> FitResult:
     """Train `network` in place on `dataset`; `folder/checkpoint.pt` lets a killed run continue.
 
     loss:        (images (N, 3, H, W) normalised, heatmaps (N, J, h, w), batch) -> scalar
     before_step: called with every step's number before it runs; must depend on that number alone
+    teacher_cache: opens the kept heatmaps of an input size, which then come with every batch
     Raises EdgeposeError when the loss is not finite; the last checkpoint is then kept.
     """
     accelerator = make_accelerator(config.mixed_precision)
@@ -181,6 +185,7 @@ def fit(
             augment_config=config.augment,
             seed=seed,
             workers=config.workers,
+            teacher=None if teacher_cache is None else teacher_cache(input_hw),
         )
         loader = accelerator.prepare(loader)
         for step, tensors in zip(steps, loader, strict=True):
