@@ -182,6 +182,27 @@ def train(recipe: str, overrides: tuple[str, ...], out: Path, as_json: bool) -> 
 
 @main.command(
     cls=_Command,
+    example="edgepose publish reports/train_resnet18_synthetic/latest --to resnet18_synthetic",
+)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--to", required=True, type=click.Path(path_type=Path), help="New folder for the checkpoint."
+)
+@click.option(
+    "--photographs", multiple=True, metavar="coco:LABELS.json,IMAGES",
+    help="Score it on these, too, for the card. Repeatable.",
+)  # fmt: skip
+def publish(run: Path, to: Path, photographs: tuple[str, ...]) -> None:
+    """Turn a run's float network into a checkpoint to hand on, with a model card."""
+    from edgepose.publish import publish as write
+
+    with _progress() as progress:
+        folder = write(run, to, photographs=photographs, progress=progress)
+    click.echo(str(folder))
+
+
+@main.command(
+    cls=_Command,
     example="edgepose eval reports/smoke/latest/model\n"
     "edgepose eval reports/smoke/latest/artifacts/host --data coco:labels.json,images/",
 )

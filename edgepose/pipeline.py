@@ -149,8 +149,8 @@ def run_stage(
         context = run.context(work)
         result = registry.stages().module(word).run(model, config, context)
         result.save(out / "model")
-        seconds = round(time.monotonic() - started, 1)
-        save_json(out / "notes.json", {**context.notes, "duration_s": seconds})
+        seconds = max(time.monotonic() - started, context.notes.get("training_s", 0.0))
+        save_json(out / "notes.json", {**context.notes, "duration_s": round(seconds, 1)})
 
     folder = run.store.item(item or word, run.inputs(word, model, config), make)
     notes = json.loads((folder / "notes.json").read_text())

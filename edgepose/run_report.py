@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import edgepose
-from edgepose.bench.conditions import library_versions, read_conditions
+from edgepose.bench.conditions import library_versions, read_conditions, source_commit
 from edgepose.device.files import write_atomic
 from edgepose.models.pose_model import PoseModel
 from edgepose.report.markdown import report_markdown
@@ -26,11 +26,12 @@ from edgepose.report.schema import save_report
 from edgepose.report.waterfall import save_waterfall
 from edgepose.rows import differences, verdict
 from edgepose.store import digest
+from edgepose.strict_files import builtin_folder
 
 if TYPE_CHECKING:
     from edgepose.pipeline import Run
 
-NOT_HRNET = "the teacher of this run is not HRNet-W48; trained networks are not embedded yet"
+NOT_HRNET = "the embedded teacher is not HRNet-W48 yet"
 
 
 def build_report(run: Run, *, run_id: str, start: PoseModel, seconds: float) -> Report:
@@ -51,7 +52,7 @@ def build_report(run: Run, *, run_id: str, start: PoseModel, seconds: float) -> 
         seed=recipe.seed,
         metric_convention="HRNet: error <= alpha x head size, pelvis and thorax not counted",
         duration_s=round(seconds, 1),
-        versions={"edgepose": edgepose.__version__, **library_versions()},
+        versions={"edgepose": edgepose.__version__, **source_commit(), **library_versions()},
         host=read_conditions(),
         teacher=_teacher(run),
         student=StudentRecord(
@@ -109,8 +110,14 @@ def _teacher(run: Run) -> TeacherRecord | None:
         source="trained in this run" if checkpoint is None else Path(checkpoint).name,
         sha256=run.teacher.sha256,
         score=row.metrics,
-        note=None if arch == "hrnet_w48" else NOT_HRNET,
+        note=NOT_HRNET if is_embedded(checkpoint) and arch != "hrnet_w48" else None,
     )
+
+
+def is_embedded(checkpoint: Path | None) -> bool:
+    """Whether a checkpoint is one of those that come with edgepose."""
+    weights = builtin_folder("recipes") / "weights"
+    return checkpoint is not None and weights.resolve() in Path(checkpoint).resolve().parents
 
 
 def write_report(

@@ -142,6 +142,23 @@ def library_versions(names: Sequence[str] = LIBRARIES) -> dict[str, str]:
     return found
 
 
+def source_commit() -> dict[str, str]:
+    """{"edgepose_commit": hash} where edgepose runs from a git checkout, "+" after it if changed."""
+    source = Path(__file__).resolve().parents[2]
+    if not (source / ".git").exists():
+        return {}
+    try:
+        head, status = (
+            subprocess.run(
+                ["git", *words], cwd=source, capture_output=True, text=True, timeout=20, check=True
+            ).stdout.strip()
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "edgepose"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"edgepose_commit": head + ("+" if status else "")}
+
+
 def read_conditions(root: Path = Path("/")) -> Conditions:
     """What there is to know about this machine. `root` is where /proc, /sys and /etc are found."""
     fields = _cpuinfo(root)

@@ -96,5 +96,4 @@ def mirror_heatmaps(
     reverse = np.asarray(heatmaps, np.float32)[list(flip_index), :, ::-1]
     before = np.concatenate([reverse[..., :1], reverse[..., :-1]], axis=-1)
     part = np.float32(1.0 / stride)
-    mirrored: NDArray[np.float32] = part * reverse + (1 - part) * before
-    return mirrored
+    return (part * reverse + (1 - part) * before).astype(np.float32)

@@ -198,8 +198,11 @@ class PoseModel:
         buffers = ("running_mean", "running_var", "num_batches_tracked")
         return sum(v.numel() for k, v in self.tensors.items() if not k.endswith(buffers))
 
-    def _files(self) -> tuple[bytes, bytes]:
-        weights = save_tensors({key: self.tensors[key] for key in sorted(self.tensors)})
+    def _files(self, *, half: bool = False) -> tuple[bytes, bytes]:
+        kept = {key: self.tensors[key] for key in sorted(self.tensors)}
+        if half:
+            kept = {key: value.half() if value.dim() > 1 else value for key, value in kept.items()}
+        weights = save_tensors(kept)
         document = {
             "format_version": FORMAT_VERSION,
             "spec": self.spec.to_json(),
@@ -212,9 +215,19 @@ class PoseModel:
         """Hash over spec and tensors; equal for equal models."""
         return hashlib.sha256(self._files()[0]).hexdigest()
 
-    def save(self, folder: Path) -> None:
-        """Write `model.json` and `model.safetensors`; the folder appears whole or not at all."""
-        document, weights = self._files()
+    def save(self, folder: Path, *, half: bool = False) -> None:
+        """Write `model.json` and `model.safetensors`; the folder appears whole or not at all.
+
+        half: weights of more than one dimension as float16, biases and batch norm as they are;
+        reading gives float32 again, rounded. Raises EdgeposeError for weights beyond its range.
+        """
+        if half and any(
+            value.abs().max() > 65504 for value in self.tensors.values() if value.dim() > 1
+        ):
+            raise EdgeposeError(
+                "a weight is too large for float16", fix="keep this network in float32"
+            )
+        document, weights = self._files(half=half)
         folder = Path(folder)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -266,4 +279,7 @@ class PoseModel:
             tensors = load_tensors(weights)
         except SafetensorError as error:
             raise EdgeposeError(f"{folder}/model.safetensors: {error}", fix=fix) from error
-        return cls(spec, tensors)
+        return cls(
+            spec,
+            {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()},
+        )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from edgepose.context import Context
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.train.batches import Batch
-from edgepose.train.loop import FitConfig, LossFunction, OpenCache, fit, loss_curve
+from edgepose.train.loop import FitConfig, LossFunction, OpenCache, fit, training_notes
 from edgepose.train.losses import distillation, heatmap_mse
 from edgepose.train.teacher_cache import TeacherCache, cache_teacher
 
@@ -97,7 +97,7 @@ def teach(
         before_step=before_step,
         teacher_cache=open_cache(config, context),
     )
-    context.notes.update(losses=loss_curve(result.losses), images_seen=result.images_seen)
+    context.notes.update(training_notes(result))
 
 
 def run(model: PoseModel, config: Config, context: Context) -> PoseModel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgepose.context import Context
 from edgepose.models.pose_model import PoseModel
-from edgepose.train.loop import FitConfig, fit, loss_curve
+from edgepose.train.loop import FitConfig, fit, training_notes
 from edgepose.train.losses import heatmap_mse
 
 
@@ -25,5 +25,5 @@ def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
         folder=context.folder,
         report=context.report,
     )
-    context.notes.update(losses=loss_curve(result.losses), images_seen=result.images_seen)
+    context.notes.update(training_notes(result))
     return model.with_module(network, domain=context.train.domain)

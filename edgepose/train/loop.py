@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -63,10 +64,12 @@ class FitConfig(BaseModel):
 
 @dataclass(frozen=True)
 class FitResult:
-    """losses: mean loss per history interval; images_seen: crops that the network was trained on."""
+    """losses: mean loss per history interval; images_seen: crops that the network was trained on;
+    duration_s: wall time, that of killed processes up to their last checkpoint included."""
 
     losses: tuple[tuple[int, float], ...]
     images_seen: int
+    duration_s: float
 
 
 def _cpu_has_bf16() -> bool:
@@ -153,6 +156,7 @@ def fit(
     losses: list[tuple[int, float]] = []
     running: list[float] = []
     position = start = 0
+    seconds_before, started = 0.0, time.monotonic()
     checkpoint = Path(folder) / "checkpoint.pt"
     if checkpoint.exists():
         try:
@@ -163,6 +167,7 @@ def fit(
                 ema.load_state_dict(state["ema"])
             start, position = state["step"], state["position"]
             losses, running = [tuple(entry) for entry in state["losses"]], state["running"]
+            seconds_before = state["seconds"]
         except Exception as error:  # a damaged file makes the unpickler raise almost anything
             raise EdgeposeError(
                 f"{label}: the checkpoint {checkpoint} is damaged ({type(error).__name__})",
@@ -230,11 +235,13 @@ def fit(
                         "position": position,
                         "losses": losses,
                         "running": running,
+                        "seconds": seconds_before + time.monotonic() - started,
                     },
                 )
     if ema is not None:
         bare.load_state_dict(ema.state)
-    return FitResult(losses=tuple(losses), images_seen=position)
+    seconds = seconds_before + time.monotonic() - started
+    return FitResult(losses=tuple(losses), images_seen=position, duration_s=seconds)
 
 
 def state_step(checkpoint: Path) -> int:
@@ -244,6 +251,10 @@ def state_step(checkpoint: Path) -> int:
     return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["step"])
 
 
-def loss_curve(losses: Sequence[tuple[int, float]]) -> list[list[float]]:
-    """[[step, loss], ...] for a report."""
-    return [[step, value] for step, value in losses]
+def training_notes(result: FitResult) -> dict[str, Any]:
+    """What a report says of a training: loss curve, images seen, seconds."""
+    return {
+        "losses": [[step, value] for step, value in result.losses],
+        "images_seen": result.images_seen,
+        "training_s": round(result.duration_s, 1),
+    }
