@@ -13,7 +13,7 @@ from edgepose.models.pose_model import PoseModel
 from edgepose.recipe import Recipe
 from edgepose.stages.prune import prune_channels, ratio_for_size
 from edgepose.target import load_target
-from edgepose.train.loop import FitConfig
+from edgepose.train.config import FitConfig
 
 
 def make_plan(recipe: Recipe) -> dict[str, Any]:

@@ -4,48 +4,74 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-from pydantic import Field
-from torch import Tensor, nn
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import nn
 
 from edgepose.context import Context
 from edgepose.models.pose_model import ModelSpec, PoseModel
-from edgepose.train.batches import Batch
-from edgepose.train.loop import FitConfig, LossFunction, OpenCache, fit, training_notes
-from edgepose.train.losses import distillation, heatmap_mse
+from edgepose.train.config import FitConfig
+from edgepose.train.loop import OpenCache, fit, training_notes
+from edgepose.train.objective import (
+    Distance,
+    GroundTruth,
+    Objective,
+    TeacherFeatures,
+    TeacherHeatmaps,
+    supervised,
+)
 from edgepose.train.teacher_cache import TeacherCache, cache_teacher
+
+
+class FeatureLink(BaseModel):
+    """student, teacher: a layer of each, by name; a learned 1x1 convolution takes one to the other."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    student: str
+    teacher: str
 
 
 class Config(FitConfig):
     """alpha: the teacher's part of the loss; the rest is ground truth.
 
+    distance: between heatmaps, "mse" or "kl" (of their softmax over positions at `temperature`)
+    features: pairs of inner layers to bring together, too, with `feature_weight`
     teacher_views: 0 runs the teacher on every crop; n keeps its heatmaps of n fixed views of each
     picture on disk, where later epochs, stages and runs find them (flips, colours and occlusion stay
     random)
     """
 
     alpha: float = Field(default=0.5, ge=0, le=1)
+    distance: Distance = "mse"
+    temperature: float = Field(default=0.1, gt=0)
+    features: tuple[FeatureLink, ...] = ()
+    feature_weight: float = Field(default=1e-3, gt=0)
     teacher_views: int = Field(default=0, ge=0, le=100)
 
+    @model_validator(mode="after")
+    def _features_need_the_teacher_itself(self) -> Config:
+        if self.features and self.teacher_views:
+            raise ValueError(
+                "features come from the teacher itself; teacher_views keeps its heatmaps alone "
+                "(set teacher_views: 0)"
+            )
+        return self
 
-def distillation_loss(teacher: PoseModel | None, *, alpha: float) -> LossFunction:
-    """The loss against ground truth and, where there is one, the teacher.
 
-    The teacher's heatmaps are the batch's own where they come with it; else it is run on the crops.
-    """
+def objective(
+    network: nn.Module, teacher: PoseModel | None, config: Config, *, num_joints: int
+) -> Objective:
+    """Ground truth, and where there is a teacher its heatmaps and features; heads on inner layers."""
+    truth = GroundTruth(ohkm=config.ohkm)
+    heads = supervised(network, config.supervision, num_joints=num_joints)
     if teacher is None:
-        return lambda _, heatmaps, batch: heatmap_mse(heatmaps, batch.targets, batch.weights)
-    network = teacher.module().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def loss(images: Tensor, heatmaps: Tensor, batch: Batch) -> Tensor:
-        soft = batch.teacher
-        if soft is None:
-            network.to(images.device)
-            with torch.no_grad():
-                soft = network(images).float()
-        return distillation(heatmaps, batch.targets, soft, batch.weights, alpha=alpha)
-
-    return loss
+        return Objective([(1.0, truth), *heads])
+    master = teacher.module()
+    soft = TeacherHeatmaps(master, distance=config.distance, temperature=config.temperature)
+    terms: list[tuple[float, nn.Module]] = [(1 - config.alpha, truth), (config.alpha, soft)]
+    if config.features:
+        links = [(link.student, link.teacher) for link in config.features]
+        terms.append((config.feature_weight, TeacherFeatures(network, master, links)))
+    return Objective([*terms, *heads])
 
 
 def open_cache(config: Config, context: Context) -> OpenCache | None:
@@ -88,7 +114,7 @@ def teach(
         network,
         spec=spec,
         dataset=context.train,
-        loss=distillation_loss(context.teacher, alpha=config.alpha),
+        loss=objective(network, context.teacher, config, num_joints=spec.num_joints),
         config=config,
         seed=context.seed,
         folder=context.folder,

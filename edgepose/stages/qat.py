@@ -18,7 +18,7 @@ from edgepose.quant.graph import finish, freeze_observers, prepare_qat
 from edgepose.stages import distill
 from edgepose.stages.distill import teach
 from edgepose.strict_model import ExistingPath
-from edgepose.train.loop import Precision
+from edgepose.train.config import Precision
 
 
 class Config(distill.Config):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from edgepose.context import Context
 from edgepose.models.pose_model import PoseModel
-from edgepose.train.loop import FitConfig, fit, training_notes
-from edgepose.train.losses import heatmap_mse
+from edgepose.train.config import FitConfig
+from edgepose.train.loop import fit, training_notes
+from edgepose.train.objective import GroundTruth, Objective, supervised
 
 
 class Config(FitConfig):
@@ -15,11 +16,12 @@ class Config(FitConfig):
 def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
     """The same network, trained."""
     network = model.module().train()
+    heads = supervised(network, config.supervision, num_joints=model.spec.num_joints)
     result = fit(
         network,
         spec=model.spec,
         dataset=context.train,
-        loss=lambda _, heatmaps, batch: heatmap_mse(heatmaps, batch.targets, batch.weights),
+        loss=Objective([(1.0, GroundTruth(ohkm=config.ohkm)), *heads]),
         config=config,
         seed=context.seed,
         folder=context.folder,

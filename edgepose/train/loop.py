@@ -2,64 +2,34 @@
 
 from __future__ import annotations
 
-import io
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from edgepose.data.base import PoseDataset
-from edgepose.data.crop import Augment
-from edgepose.device.files import write_atomic
 from edgepose.errors import EdgeposeError
 from edgepose.models.pose_model import ModelSpec
 from edgepose.train.batches import Batch, make_loader
+from edgepose.train.checkpoint import load_state, save_state, state_step
+from edgepose.train.config import FitConfig, Phase, Precision
 from edgepose.train.ema import Ema
-from edgepose.train.schedule import Schedule, lr_factor
+from edgepose.train.schedule import lr_factor
 from edgepose.train.teacher_cache import TeacherCache
 
-Precision = Literal["auto", "no", "bf16", "fp16"]
 Report = Callable[[str, int, int], None]
 LossFunction = Callable[[Tensor, Tensor, Batch], Tensor]
 OpenCache = Callable[[tuple[int, int]], TeacherCache]
 HISTORY_POINTS = 200
-
-
-class Phase(BaseModel):
-    """A part of the training at its own input size (progressive resizing)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    input_hw: tuple[int, int]
-    share: float = Field(gt=0, le=1)
-    batch_size: int | None = Field(default=None, ge=1)
-
-
-class FitConfig(BaseModel):
-    """steps: optimiser steps (a budget in steps, never in seconds); lr: peak learning rate of AdamW;
-    ema: decay of the weight average, 0 is off; mixed_precision: "auto" takes bf16 where the processor
-    has it; workers: processes that load pictures, 0 loads in line."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    steps: int = Field(ge=1)
-    batch_size: int = Field(default=32, ge=1)
-    lr: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=1e-4, ge=0)
-    schedule: Schedule = "one_cycle"
-    ema: float = Field(default=0.0, ge=0, lt=1)
-    clip_norm: float = Field(default=1.0, gt=0)
-    phases: tuple[Phase, ...] = ()
-    augment: Augment = Augment()
-    mixed_precision: Precision = "auto"
-    workers: int = Field(default=0, ge=0)
-    checkpoint_every: int = Field(default=200, ge=1)
 
 
 @dataclass(frozen=True)
@@ -69,7 +39,24 @@ class FitResult:
 
     losses: tuple[tuple[int, float], ...]
     images_seen: int
-    duration_s: float
+    duration_s: float = field(compare=False)
+
+
+class _Lesson(nn.Module):
+    """Network and loss as one module: what is learnt beside the network is learnt with it."""
+
+    def __init__(self, network: nn.Module, loss: LossFunction) -> None:
+        super().__init__()
+        self.network, self.loss = network, loss
+
+    def forward(self, images: Tensor, batch: Batch) -> Tensor:
+        heatmaps = self.network(images)
+        with torch.autocast(images.device.type, enabled=False):
+            return self.loss(images, heatmaps, batch)
+
+    def learnt_beside(self) -> dict[str, Tensor]:
+        """State of the loss's own layers (adapters, heads); empty for a plain function."""
+        return self.loss.state_dict() if isinstance(self.loss, nn.Module) else {}
 
 
 def _cpu_has_bf16() -> bool:
@@ -117,10 +104,23 @@ def _phases(config: FitConfig, spec: ModelSpec) -> list[tuple[range, tuple[int, 
     ]
 
 
-def _save(path: Path, state: dict[str, Any]) -> None:
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_atomic(path, buffer.getvalue())
+@dataclass
+class _Progress:
+    """Where a training is: what is kept beside the weights, and given back at the end."""
+
+    step: int = 0
+    position: int = 0
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    running: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def note(self, loss: float, *, steps: int) -> None:
+        """Add one step's loss; every so many steps become one point of the history."""
+        self.step += 1
+        self.running.append(loss)
+        if self.step % max(1, steps // HISTORY_POINTS) == 0 or self.step == steps:
+            self.losses.append((self.step, sum(self.running) / len(self.running)))
+            self.running = []
 
 
 def fit(
@@ -139,51 +139,67 @@ def fit(
 ) -> FitResult:
     """Train `network` in place on `dataset`; `folder/checkpoint.pt` lets a killed run continue.
 
-    loss:        (images (N, 3, H, W) normalised, heatmaps (N, J, h, w), batch) -> scalar
+    loss:        (images (N, 3, H, W) normalised, heatmaps (N, J, h, w), batch) -> scalar; where it is a
+                 module its parameters are trained, too
     before_step: called with every step's number before it runs; must depend on that number alone
     teacher_cache: opens the kept heatmaps of an input size, which then come with every batch
+    Under `accelerate launch` every process calls this; a step's batch is that of all of them.
     Raises EdgeposeError when the loss is not finite; the last checkpoint is then kept.
     """
     accelerator = make_accelerator(config.mixed_precision)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trainable = [p for p in network.parameters() if p.requires_grad]
+    lesson = _Lesson(network.to(memory_format=torch.channels_last), loss)  # type: ignore[call-overload]
+    trainable = [p for p in lesson.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(
         trainable, lr=config.lr, weight_decay=config.weight_decay, fused=True
     )
-    network, optimiser = accelerator.prepare(network, optimiser)
-    bare = accelerator.unwrap_model(network)
-    ema = Ema(bare, decay=config.ema) if config.ema else None
-    losses: list[tuple[int, float]] = []
-    running: list[float] = []
-    position = start = 0
-    seconds_before, started = 0.0, time.monotonic()
+    lesson, optimiser = accelerator.prepare(lesson, optimiser)
+    bare: _Lesson = accelerator.unwrap_model(lesson)
+    ema = Ema(bare.network, decay=config.ema) if config.ema else None
+    progress, started = _Progress(), time.monotonic()
     checkpoint = Path(folder) / "checkpoint.pt"
-    if checkpoint.exists():
-        try:
-            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-            bare.load_state_dict(state["network"])
-            optimiser.load_state_dict(state["optimiser"])
-            if ema is not None:
-                ema.load_state_dict(state["ema"])
-            start, position = state["step"], state["position"]
-            losses, running = [tuple(entry) for entry in state["losses"]], state["running"]
-            seconds_before = state["seconds"]
-        except Exception as error:  # a damaged file makes the unpickler raise almost anything
-            raise EdgeposeError(
-                f"{label}: the checkpoint {checkpoint} is damaged ({type(error).__name__})",
-                fix="remove that file; the stage then starts anew",
-            ) from error
+
+    def restore(state: dict[str, Any]) -> None:
+        bare.network.load_state_dict(state["network"])
+        if isinstance(bare.loss, nn.Module):
+            bare.loss.load_state_dict(state["loss"])
+        optimiser.load_state_dict(state["optimiser"])
+        if ema is not None:
+            ema.load_state_dict(state["ema"])
+        progress.__dict__.update(state["progress"])
+
+    def state() -> dict[str, Any]:
+        seconds = progress.seconds + time.monotonic() - started
+        return {
+            "network": bare.network.state_dict(),
+            "loss": bare.learnt_beside(),
+            "optimiser": optimiser.state_dict(),
+            "ema": {} if ema is None else ema.state_dict(),
+            "progress": {**vars(progress), "seconds": seconds},
+        }
+
+    load_state(checkpoint, restore, label=label)
     normalise = normaliser(spec, accelerator.device)
-    every = max(1, config.steps // HISTORY_POINTS)
-    processes = accelerator.num_processes
+
+    def step_loss(passes: list[Any]) -> float:
+        """Gradients of one step's passes, added up; the mean loss over passes and processes."""
+        total = torch.zeros((), device=accelerator.device)
+        for number, tensors in enumerate(passes, start=1):
+            batch = Batch(*tensors)
+            last = number == len(passes)
+            with nullcontext() if last else accelerator.no_sync(lesson), accelerator.autocast():
+                value = lesson(normalise(batch.crops), batch) / len(passes)
+            total += value.detach()
+            accelerator.backward(value)
+        return float(accelerator.reduce(total, "mean"))
 
     for steps, input_hw, batch_size in _phases(config, spec):
-        steps = range(max(steps.start, start), steps.stop)
+        steps = range(max(steps.start, progress.step), steps.stop)
         if not steps:
             continue
+        crops_per_step = batch_size * config.accumulate * accelerator.num_processes
         loader = make_loader(
             dataset,
-            positions=range(position, position + len(steps) * batch_size * processes),
+            positions=range(progress.position, progress.position + len(steps) * crops_per_step),
             input_hw=input_hw,
             batch_size=batch_size,
             codec=spec.codec,
@@ -192,63 +208,46 @@ def fit(
             workers=config.workers,
             teacher=None if teacher_cache is None else teacher_cache(input_hw),
         )
-        loader = accelerator.prepare(loader)
-        for step, tensors in zip(steps, loader, strict=True):
+        groups = _grouped(accelerator.prepare(loader), config.accumulate)
+        for step, passes in zip(steps, groups, strict=True):
             if before_step is not None:
                 before_step(step)
-            batch = Batch(*tensors)
-            for group in optimiser.param_groups:
-                group["lr"] = config.lr * lr_factor(
+            for parameters in optimiser.param_groups:
+                parameters["lr"] = config.lr * lr_factor(
                     step, steps=config.steps, schedule=config.schedule
                 )
-            images = normalise(batch.crops)
-            with accelerator.autocast():
-                heatmaps = network(images)
-            value = loss(images, heatmaps, batch)
-            number = float(value.detach())
+            number = step_loss(passes)
             if not math.isfinite(number):
                 kept = f"the state of step {state_step(checkpoint)} is kept in {checkpoint}"
                 raise EdgeposeError(
                     f"{label}: the loss became {number} at step {step}; {kept}",
                     fix="lower the learning rate (lr), or set mixed_precision: no",
                 )
-            accelerator.backward(value)
             accelerator.clip_grad_norm_(trainable, config.clip_norm)
             optimiser.step()
             optimiser.zero_grad()
             if ema is not None:
-                ema.update(bare)
-            position += batch_size * processes
-            running.append(number)
-            if (step + 1) % every == 0 or step + 1 == config.steps:
-                losses.append((step + 1, sum(running) / len(running)))
-                running = []
+                ema.update(bare.network)
+            progress.position += crops_per_step
+            progress.note(number, steps=config.steps)
             report(label, step + 1, config.steps)
             if (step + 1) % config.checkpoint_every == 0 and accelerator.is_main_process:
-                _save(
-                    checkpoint,
-                    {
-                        "network": bare.state_dict(),
-                        "optimiser": optimiser.state_dict(),
-                        "ema": {} if ema is None else ema.state_dict(),
-                        "step": step + 1,
-                        "position": position,
-                        "losses": losses,
-                        "running": running,
-                        "seconds": seconds_before + time.monotonic() - started,
-                    },
-                )
+                save_state(checkpoint, state())
+    accelerator.wait_for_everyone()
     if ema is not None:
-        bare.load_state_dict(ema.state)
-    seconds = seconds_before + time.monotonic() - started
-    return FitResult(losses=tuple(losses), images_seen=position, duration_s=seconds)
+        bare.network.load_state_dict(ema.state)
+    return FitResult(
+        losses=tuple(progress.losses),
+        images_seen=progress.position,
+        duration_s=progress.seconds + time.monotonic() - started,
+    )
 
 
-def state_step(checkpoint: Path) -> int:
-    """The step that a checkpoint was written after; 0 where there is none."""
-    if not checkpoint.exists():
-        return 0
-    return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["step"])
+def _grouped(loader: Any, size: int) -> Iterator[list[Any]]:
+    """`size` batches at a time."""
+    batches = iter(loader)
+    while group := list(islice(batches, size)):
+        yield group
 
 
 def training_notes(result: FitResult) -> dict[str, Any]:

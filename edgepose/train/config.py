@@ -1,0 +1,55 @@
+"""The options of a training, as a recipe writes them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from edgepose.data.crop import Augment
+from edgepose.train.schedule import Schedule
+
+Precision = Literal["auto", "no", "bf16", "fp16"]
+
+
+class Phase(BaseModel):
+    """A part of the training at its own input size (progressive resizing)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    input_hw: tuple[int, int]
+    share: float = Field(gt=0, le=1)
+    batch_size: int | None = Field(default=None, ge=1)
+
+
+class Supervision(BaseModel):
+    """Heads that exist in training alone. layers: names of the network's layers; each gets a 1x1
+    convolution that must find the heatmaps, too; weight: of their mean loss beside the network's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    layers: tuple[str, ...] = Field(min_length=1)
+    weight: float = Field(default=0.3, gt=0)
+
+
+class FitConfig(BaseModel):
+    """steps: optimiser steps (a budget in steps, never in seconds); batch_size: crops per process and
+    pass; accumulate: passes per step; lr: peak learning rate of AdamW; ema: decay of the weight
+    average, 0 is off; ohkm: so many joints of each person count, the worst ones, 0 counts all;
+    supervision: heads on inner layers while training; mixed_precision: "auto" takes bf16 where the
+    processor has it; workers: processes that load pictures, 0 loads in line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    steps: int = Field(ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    schedule: Schedule = "one_cycle"
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    clip_norm: float = Field(default=1.0, gt=0)
+    phases: tuple[Phase, ...] = ()
+    augment: Augment = Augment()
+    ohkm: int = Field(default=0, ge=0)
+    supervision: Supervision | None = None
+    mixed_precision: Precision = "auto"
+    workers: int = Field(default=0, ge=0)
+    checkpoint_every: int = Field(default=200, ge=1)
