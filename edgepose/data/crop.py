@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -15,6 +17,8 @@ from edgepose.device.geometry import apply_affine, crop_matrix, region_wh, resam
 from edgepose.skeleton import Skeleton
 
 _resample, _ = resampler()
+HALF_BODY_JOINTS = 8
+LOWER_BODY = ("hip", "knee", "ankle", "pelvis", "heel", "toe")
 _LUMA = np.array([0.299, 0.587, 0.114])  # Rec. 601 weights of R, G, B
 
 
@@ -38,6 +42,7 @@ class Augment(BaseModel):
     shift:        largest move of the region's centre, as a part of its size
     photometric:  strength of colour, noise and blur changes; 0 leaves the pixels alone
     occlusion:    probability of pasting one or two rectangles; covered joints stay annotated
+    half_body:    probability of showing the upper or the lower body alone, where enough is annotated
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +53,7 @@ class Augment(BaseModel):
     shift: float = Field(0.05, ge=0, le=0.5)
     photometric: float = Field(1.0, ge=0, le=2)
     occlusion: float = Field(0.3, ge=0, le=1)
+    half_body: float = Field(0.0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _scale_is_a_range(self) -> Augment:
@@ -117,11 +123,13 @@ def crop_batches(
 
 @dataclass(frozen=True)
 class View:
-    """Where a crop is taken: factor on the region's size, turn, move of its centre (part of its size)."""
+    """Where a crop is taken: factor on the region's size, turn, move of its centre (part of its size),
+    and which half of the body it shows."""
 
     scale: float
     rotation_deg: float
     shift_xy: tuple[float, float]
+    half: Literal["whole", "upper", "lower"] = "whole"
 
 
 def draw_view(rng: np.random.Generator, config: Augment) -> View:
@@ -129,10 +137,38 @@ def draw_view(rng: np.random.Generator, config: Augment) -> View:
     turned = rng.random() < 0.6
     angle = float(rng.uniform(-1, 1)) * config.rotation_deg
     shift = rng.uniform(-config.shift, config.shift, size=2)
+    scale = float(rng.uniform(*config.scale))
+    half: Literal["whole", "upper", "lower"] = "whole"
+    if config.half_body > 0 and rng.random() < config.half_body:
+        half = "upper" if rng.random() < 0.5 else "lower"
     return View(
-        scale=float(rng.uniform(*config.scale)),
+        scale=scale,
         rotation_deg=angle if turned else 0.0,
         shift_xy=(float(shift[0]), float(shift[1])),
+        half=half,
+    )
+
+
+def half_body(
+    sample: PoseSample, half: Literal["upper", "lower"], skeleton: Skeleton
+) -> PoseSample:
+    """The sample with its crop region around the annotated joints of one half of the body.
+
+    Left as it is where fewer than HALF_BODY_JOINTS joints are annotated, or fewer than three of that
+    half. Source: half_body_transform of HRNet's JointsDataset (centre of the joints, 1.5 x their
+    extent).
+    """
+    lower = np.array([name.endswith(LOWER_BODY) for name in skeleton.joints])
+    chosen = sample.annotated & (lower if half == "lower" else ~lower)
+    if sample.annotated.sum() < HALF_BODY_JOINTS or chosen.sum() < 3:
+        return sample
+    joints = sample.joints_xy[chosen]
+    extent = joints.max(axis=0) - joints.min(axis=0)
+    return dataclasses.replace(
+        sample,
+        center_xy=joints.mean(axis=0),
+        size_px=max(float(extent.max()) * 1.5, 1.0),
+        box_xywh=np.concatenate([joints.min(axis=0), np.maximum(extent, 1)]).astype(np.float32),
     )
 
 
@@ -144,7 +180,11 @@ def crop_view(
     flip: bool = False,
     skeleton: Skeleton | None = None,
 ) -> Crop:
-    """The sample as `view` shows it; `flip` mirrors the crop."""
+    """The sample as `view` shows it; `flip` mirrors the crop. A half-body view needs the skeleton."""
+    if view.half != "whole":
+        if skeleton is None:
+            raise ValueError("half a body needs the skeleton: it knows which joints are whose")
+        sample = half_body(sample, view.half, skeleton)
     return crop_sample(
         sample,
         input_hw,

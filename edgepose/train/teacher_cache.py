@@ -108,10 +108,12 @@ def cache_teacher(
 ) -> TeacherCache:
     """The teacher's cache in `folder`, made first (or finished) where it is not there.
 
-    augment: its rotation, scale and shift decide the views; the rest stays free and is no part of it
+    augment: its rotation, scale, shift and half bodies decide the views; the rest stays free
     Raises EdgeposeError when the disk is full or the cache is damaged.
     """
-    geometry = augment.model_dump(mode="json", include={"rotation_deg", "scale", "shift"})
+    geometry = augment.model_dump(
+        mode="json", include={"rotation_deg", "scale", "shift", "half_body"}
+    )
     key = {
         "format": FORMAT,
         "dataset": dataset.fingerprint,
@@ -171,7 +173,7 @@ def _make(
             sample = dataset[index]
             for view in range(key["views"]):
                 where = fixed_view(index, view, seed=key["seed"], config=config)
-                crops.append(crop_view(sample, input_hw, where).image)
+                crops.append(crop_view(sample, input_hw, where, skeleton=dataset.skeleton).image)
         _write_shard(path, [pack(maps) for maps in run(crops)])
     report("cache the teacher", total, total)
     stride = teacher.spec.codec.stride

@@ -1,5 +1,7 @@
 """Crops and augmentation: pixels and joints move together, mirrors are exact, dice are seeded."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -8,7 +10,16 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from edgepose.data.base import PoseSample
-from edgepose.data.crop import Augment, augment, crop_batch, crop_sample
+from edgepose.data.crop import (
+    Augment,
+    View,
+    augment,
+    crop_batch,
+    crop_sample,
+    crop_view,
+    draw_view,
+    half_body,
+)
 from edgepose.device.decode import heatmap_to_image_xy
 from edgepose.skeleton import COCO17, LSP14, MPII16
 
@@ -194,3 +205,33 @@ def test_colour_changes_keep_grey_grey_on_average_and_never_wrap_around():
 def test_nonsense_settings_are_refused(wrong):
     with pytest.raises(ValidationError):
         Augment(**wrong)
+
+
+@pytest.mark.parametrize("half", ["upper", "lower"])
+def test_half_a_body_fills_the_crop_with_that_half(half: str) -> None:
+    """Every joint of the half is inside, and it is larger than in the whole crop."""
+    person = dotted_sample(0)
+    person = dataclasses.replace(person, annotated=np.ones(16, dtype=bool))
+    view = View(scale=1.0, rotation_deg=0.0, shift_xy=(0.0, 0.0), half=half)  # type: ignore[arg-type]
+    crop = crop_view(person, (128, 128), view, skeleton=MPII16)
+    whole = crop_sample(person, (128, 128))
+    legs = np.array([n.endswith(("hip", "knee", "ankle", "pelvis")) for n in MPII16.joints])
+    chosen = legs if half == "lower" else ~legs
+    inside = ((crop.joints_xy >= 0) & (crop.joints_xy <= 127)).all(axis=1)
+    assert inside[chosen].all()
+    assert (
+        np.ptp(crop.joints_xy[chosen], axis=0).max() > np.ptp(whole.joints_xy[chosen], axis=0).max()
+    )
+    assert np.abs(crop.joints_xy[chosen].mean(axis=0) - 64).max() < 0.5
+
+
+def test_half_a_body_needs_enough_joints() -> None:
+    few = dataclasses.replace(dotted_sample(0), annotated=np.arange(16) < 5)
+    assert half_body(few, "upper", MPII16) is few
+
+
+def test_half_bodies_come_as_often_as_asked_for() -> None:
+    rng, config = np.random.default_rng(0), Augment(half_body=0.3)
+    views = [draw_view(rng, config).half for _ in range(2000)]
+    assert 0.25 < 1 - views.count("whole") / 2000 < 0.35
+    assert 0.4 < views.count("upper") / (views.count("upper") + views.count("lower")) < 0.6
