@@ -190,15 +190,22 @@ def train(recipe: str, overrides: tuple[str, ...], out: Path, as_json: bool) -> 
     "--data", default="synthetic", show_default=True,
     help="synthetic, or coco:LABELS.json,IMAGE_FOLDER.",
 )  # fmt: skip
+@click.option(
+    "--metric", default=None,
+    type=click.Choice(["pckh", "oks_ap", "pck", "pckh_head_segment", "pck_box"]),
+    help="What to score by [default: the first of these that the labels allow].",
+)  # fmt: skip
 @_threads
 @_json
-def eval(subject: Path, data: str, threads: int | None, as_json: bool) -> None:
+def eval(subject: Path, data: str, metric: str | None, threads: int | None, as_json: bool) -> None:
     """Score a model folder or an artifact folder on labelled people."""
     from edgepose import api
     from edgepose.report.scores import scores_text
 
     with _progress() as progress:
-        result = api.evaluate(subject, data=data, threads=threads, progress=progress)
+        result = api.evaluate(
+            subject, data=data, metric=metric, threads=threads, progress=progress
+        )
     if as_json:
         _print_json(result)
     else:
