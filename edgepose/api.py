@@ -23,6 +23,7 @@ from edgepose.evaluation import (
 )
 from edgepose.measure import model_executor
 from edgepose.metrics.metric import METRICS, natural
+from edgepose.metrics.tables import score_files
 from edgepose.models import ARCHITECTURES
 from edgepose.models.pose_model import PoseModel
 from edgepose.pipeline import compress as run_recipe
@@ -168,3 +169,21 @@ def evaluate(
         report=progress,
     )
     return scores.model_dump(mode="json")
+
+
+def score_predictions(
+    predictions: str | Path,
+    ground_truth: str | Path,
+    *,
+    convention: str | None = None,
+    coordinate_base: int | None = None,
+    metric: str | None = None,
+) -> dict[str, Any]:
+    """Scores of a file of predicted joints, without any model; see `metrics.tables.score_files`."""
+    return score_files(
+        Path(predictions),
+        Path(ground_truth),
+        convention=convention,
+        coordinate_base=coordinate_base,
+        metric=metric,
+    )

@@ -154,13 +154,17 @@ def metric_values(scores: Mapping[str, Score], skeleton: Skeleton) -> dict[str, 
     result: dict[str, dict[str, Any]] = {}
     for name, found in scores.items():
         low, high = found.ci95
-        joints = {} if found.per_joint is None else zip(skeleton.joints, found.per_joint)
+        joints = (
+            {}
+            if found.per_joint is None
+            else dict(zip(skeleton.joints, found.per_joint.tolist(), strict=True))
+        )
         result[name] = {
             "value": round(found.value, 3),
             "ci95": [round(low, 3), round(high, 3)],
             "per_joint": {
-                joint: None if np.isnan(value) else round(float(value), 3)
-                for joint, value in dict(joints).items()
+                joint: None if np.isnan(value) else round(value, 3)
+                for joint, value in joints.items()
             },
             "persons": found.persons,
         }

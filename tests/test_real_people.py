@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from edgepose.cli import main
-from edgepose.data.codec import encode_batch
 from edgepose.data.coco import Config, open_split
+from edgepose.data.codec import encode_batch
 from edgepose.device.geometry import apply_affine
 from edgepose.evaluation import EvaluationSet, find_joints, score
 from edgepose.metrics.metric import METRICS, natural
@@ -26,7 +26,7 @@ data: {{source: coco, annotations: {PEOPLE}/person_keypoints.json, images: {PEOP
 student: {{arch: resnet18, input_hw: [64, 64]}}
 budget: {{size_mb: 5.0, max_drop: 3.0}}
 stages:
-  train: &brief {{steps: 2, batch_size: 8, mixed_precision: "no"}}
+  train: &brief {{steps: 1, batch_size: 4, mixed_precision: "no"}}
   prune: *brief
   quantize: {{mode: static}}
   export: {{targets: [host]}}

@@ -61,7 +61,7 @@ def score_photographs(
     data = EvaluationSet.from_dataset(dataset, input_hw)
     found = find_joints(executor, data, stride=stride, report=report)
     truth = data.truth.joints(theirs)
-    scored = truth.annotated.any(axis=1)
+    scored = np.asarray(truth.annotated.any(axis=1), dtype=bool)
     if not scored.any():
         raise EdgeposeError(
             f"nobody in the data has one of the joints {', '.join(names)} annotated",

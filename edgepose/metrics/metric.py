@@ -68,6 +68,7 @@ class Metric:
     convention: how it counts, one sentence; unit: what the bootstrap draws
     lack: what a truth lacks for it, None where it can be computed
     compute: (pred_xy (N, J, 2), joint scores (N, J), truth) -> the two scores
+    alphas, size_px, size: of a PCK, its thresholds and what they are parts of, also in words
     """
 
     word: str
@@ -77,6 +78,9 @@ class Metric:
     unit: Literal["persons", "images"]
     lack: Callable[[Truth], str | None]
     compute: Callable[[Array, Array, Truth], dict[str, Score]]
+    alphas: tuple[float, float] | None = None
+    size_px: Callable[[Truth], Array] | None = None
+    size: str = ""
 
     def score(self, pred_xy: Array, joint_scores: Array, truth: Truth) -> dict[str, Score]:
         """Both scores by name; EdgeposeError where the labels do not allow it."""
@@ -96,7 +100,8 @@ class Metric:
 def _pck_metric(
     word: str,
     alphas: tuple[float, float],
-    convention: str,
+    note: str,
+    size: str,
     size_px: Callable[[Truth], Array],
     lack: Callable[[Truth], str | None],
 ) -> Metric:
@@ -117,7 +122,13 @@ def _pck_metric(
         return scores
 
     primary, strict = (f"{word}@{alpha}" for alpha in alphas)
-    return Metric(word, primary, strict, convention, "persons", lack, compute)
+    convention = (
+        f"{note}error <= {alphas[0]} ({alphas[1]}) x {size} counts, mean weighted by joint counts, "
+        "pelvis and thorax left out"
+    )
+    return Metric(
+        word, primary, strict, convention, "persons", lack, compute, alphas, size_px, size
+    )
 
 
 @dataclass(frozen=True)
@@ -199,15 +210,14 @@ def _torso(truth: Truth) -> Array:
     return torso_px(truth.xy, truth.annotated, truth.skeleton)
 
 
-_COUNTS = "error <= {} counts, mean weighted by joint counts, pelvis and thorax left out"
-
 METRICS: Mapping[str, Metric] = {
     metric.word: metric
     for metric in (
         _pck_metric(
             "pckh",
             (0.5, 0.1),
-            "HRNet's: " + _COUNTS.format("0.5 (0.1) x 0.6 x head-box diagonal"),
+            "HRNet's: ",
+            "0.6 x head-box diagonal",
             lambda truth: truth.head_px,
             _no_size(lambda truth: truth.head_px, "head sizes"),
         ),
@@ -223,23 +233,24 @@ METRICS: Mapping[str, Metric] = {
         _pck_metric(
             "pck",
             (0.2, 0.1),
-            "LSP's, person-centric: "
-            + _COUNTS.format("0.2 (0.1) x |left shoulder - right hip|"),
+            "LSP's, person-centric: ",
+            "|left shoulder - right hip|",
             _torso,
             _first(_no_joints("left_shoulder", "right_hip"), _no_size(_torso, "torso sizes")),
         ),
         _pck_metric(
             "pckh_head_segment",
             (0.5, 0.1),
-            "no head boxes, so not MPII's PCKh: "
-            + _COUNTS.format("0.5 (0.1) x |head top - upper neck|"),
+            "no head boxes, so not MPII's PCKh: ",
+            "|head top - upper neck|",
             _segment,
             _first(_no_joints("head_top", "upper_neck"), _no_size(_segment, "head segments")),
         ),
         _pck_metric(
             "pck_box",
             (0.2, 0.1),
-            _COUNTS.format("0.2 (0.1) x the longer side of the person's box"),
+            "",
+            "the longer side of the person's box",
             lambda truth: longer_side_px(truth.box_xywh),
             _no_size(lambda truth: longer_side_px(truth.box_xywh), "person boxes"),
         ),

@@ -41,7 +41,9 @@ def scores_text(subject: str, result: Mapping[str, Any]) -> str:
     width = max(12, *(len(metric_label(name)) for name in found))
     lines += [f"{metric_label(name):<{width}} {_interval(m)}" for name, m in found.items()]
     for name, subset in result.get("subsets", {}).items():
-        scores = "  ".join(f"{metric_label(key)} {value:.2f}" for key, value in subset.items() if key != "persons")
+        scores = "  ".join(
+            f"{metric_label(key)} {value:.2f}" for key, value in subset.items() if key != "persons"
+        )
         lines.append(f"  {name:<16} {scores}  ({subset['persons']:.0f} people)")
     if "convention" in result:
         lines += ["", result["convention"]]
