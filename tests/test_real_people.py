@@ -55,6 +55,21 @@ def test_a_whole_run_from_labels_to_artifacts(tmp_path: Path) -> None:
     assert (run / artifact["file"]).stat().st_size == artifact["size_bytes"] <= 5_000_000
     assert "| OKS AP |" in (run / "report.md").read_text()
 
+    data = f"coco:{PEOPLE}/person_keypoints.json,{PEOPLE}/images"
+    for metric, names in (((), {"oks_ap", "oks_ap@0.75"}),
+                          (("--metric", "pck_box"), {"pck_box@0.2", "pck_box@0.1"})):  # fmt: skip
+        words = ["eval", str(run / "model"), "--data", data, *metric]
+        shown = CliRunner().invoke(main, words)
+        assert shown.exit_code == 0, shown.output
+        assert max(map(len, shown.output.splitlines())) <= 100
+        found = json.loads(CliRunner().invoke(main, [*words, "--json"]).stdout)
+        assert set(found["metrics"]) == names
+        assert found["persons"] == 44
+    words = ["eval", str(run / "model"), "--data", data, "--metric", "pckh"]
+    refused = CliRunner().invoke(main, words)
+    assert refused.exit_code == 2
+    assert "needs head sizes" in refused.output
+
 
 class GroundTruth:
     """An executor that gives the labels' own heatmaps, whatever the crops show."""
