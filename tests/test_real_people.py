@@ -24,10 +24,9 @@ name: photographs
 metric: oks_ap
 data: {{source: coco, annotations: {PEOPLE}/person_keypoints.json, images: {PEOPLE}/images}}
 student: {{arch: resnet18, input_hw: [64, 64]}}
-budget: {{size_mb: 5.0, max_drop: 3.0}}
+budget: {{size_mb: 16, max_drop: 3.0}}
 stages:
-  train: &brief {{steps: 1, batch_size: 4, mixed_precision: "no"}}
-  prune: *brief
+  train: {{steps: 1, batch_size: 4, mixed_precision: "no"}}
   quantize: {{mode: static}}
   export: {{targets: [host]}}
 """
@@ -52,19 +51,17 @@ def test_a_whole_run_from_labels_to_artifacts(tmp_path: Path) -> None:
     assert {d["metric"] for d in report["differences"]} == {"oks_ap", "oks_ap@0.75"}
     assert all(len(d["ci95"]) == 2 for d in report["differences"])
     (artifact,) = report["artifacts"]
-    assert (run / artifact["file"]).stat().st_size == artifact["size_bytes"] <= 5_000_000
+    assert (run / artifact["file"]).stat().st_size == artifact["size_bytes"] <= 16_000_000
     assert "| OKS AP |" in (run / "report.md").read_text()
 
     data = f"coco:{PEOPLE}/person_keypoints.json,{PEOPLE}/images"
-    for metric, names in (((), {"oks_ap", "oks_ap@0.75"}),
-                          (("--metric", "pck_box"), {"pck_box@0.2", "pck_box@0.1"})):  # fmt: skip
-        words = ["eval", str(run / "model"), "--data", data, *metric]
-        shown = CliRunner().invoke(main, words)
-        assert shown.exit_code == 0, shown.output
-        assert max(map(len, shown.output.splitlines())) <= 100
-        found = json.loads(CliRunner().invoke(main, [*words, "--json"]).stdout)
-        assert set(found["metrics"]) == names
-        assert found["persons"] == 44
+    shown = CliRunner().invoke(main, ["eval", str(run / "model"), "--data", data])
+    assert shown.exit_code == 0, shown.output
+    assert "OKS AP@0.75" in shown.output
+    words = ["eval", str(run / "model"), "--data", data, "--metric", "pck_box", "--json"]
+    found = json.loads(CliRunner().invoke(main, words).stdout)
+    assert set(found["metrics"]) == {"pck_box@0.2", "pck_box@0.1"}
+    assert found["persons"] == 44
     words = ["eval", str(run / "model"), "--data", data, "--metric", "pckh"]
     refused = CliRunner().invoke(main, words)
     assert refused.exit_code == 2

@@ -31,8 +31,8 @@ def scores_text(subject: str, result: Mapping[str, Any]) -> str:
     """Scores with their intervals, per joint, and who computed them on what."""
     lines = [
         subject,
-        f"{result['persons']} people ({result['domain']}), run by {result['executor']}, "
-        "measured on this host",
+        f"{result['persons']} people ({result['domain']}), measured on this host",
+        f"run by {result['executor']}",
         "",
     ]
     found = result.get("metrics") or result["pck"]
