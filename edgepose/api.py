@@ -7,15 +7,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgepose import registry
 from edgepose.artifact import MANIFEST_NAME, Artifact
 from edgepose.bench.photographs import score_photographs
 from edgepose.data.base import PoseDataset
 from edgepose.errors import EdgeposeError
-from edgepose.evaluation import EvaluationSet, Runs, find_joints, metrics, subset_metrics
+from edgepose.evaluation import (
+    EvaluationSet,
+    Runs,
+    find_joints,
+    labels_of,
+    metric_values,
+    score,
+    subset_values,
+)
 from edgepose.measure import model_executor
+from edgepose.metrics.metric import METRICS, natural
+from edgepose.metrics.tables import score_files
 from edgepose.models import ARCHITECTURES
 from edgepose.models.pose_model import PoseModel
 from edgepose.pipeline import compress as run_recipe
@@ -114,14 +122,16 @@ def evaluate(
     subject: str | Path | Artifact | PoseModel,
     *,
     data: str | PoseDataset = "synthetic",
+    metric: str | None = None,
     work: str | Path = ".cache/edgepose",
     threads: int | None = None,
     progress: Progress = _quiet,
 ) -> dict[str, Any]:
     """Scores of an artifact or a pose model: {"executor", "persons", "metrics", "subsets", ...}.
 
-    With head sizes in the data: PCKh@0.5 and @0.1 with 95 % intervals. Without: OKS, AP and PCK
-    over the joints that the model and the data name alike.
+    metric: "pckh", "oks_ap", "pck", "pckh_head_segment" or "pck_box"; by default the first of these
+            that the labels allow. Where model and data have different skeletons: OKS, AP and PCK
+            over the joints that both name alike.
     """
     loaded = load(subject) if isinstance(subject, str | Path) else subject
     dataset = open_data(data) if isinstance(data, str) else data
@@ -131,16 +141,25 @@ def evaluate(
         if isinstance(loaded, Artifact)
         else Contract.of_spec(loaded.spec)
     )
-    if dataset.skeleton.name == contract.skeleton.name and np.isfinite(dataset[0].head_px):
+    if dataset.skeleton.joints == contract.skeleton.joints:
+        chosen = natural(labels_of(dataset)) if metric is None else METRICS[metric]
+        chosen.check(labels_of(dataset))
         people = EvaluationSet.from_dataset(dataset, contract.input_hw)
         joints = find_joints(executor, people, stride=contract.stride, report=progress)
         return {
             "executor": joints.executor,
             "domain": dataset.domain,
             "persons": len(people),
-            "metrics": metrics(joints, people),
-            "subsets": subset_metrics(joints, people),
+            "convention": chosen.convention,
+            "metrics": metric_values(score(joints, people, chosen), dataset.skeleton),
+            "subsets": subset_values(joints, people, chosen),
         }
+    if metric is not None:
+        raise EdgeposeError(
+            f"the model finds {contract.skeleton.name} joints, the data has {dataset.skeleton.name}"
+            f" ones; {metric} needs the same",
+            fix="leave out --metric: joints are then compared by name",
+        )
     scores = score_photographs(
         executor,
         dataset,
@@ -150,3 +169,21 @@ def evaluate(
         report=progress,
     )
     return scores.model_dump(mode="json")
+
+
+def score_predictions(
+    predictions: str | Path,
+    ground_truth: str | Path,
+    *,
+    convention: str | None = None,
+    coordinate_base: int | None = None,
+    metric: str | None = None,
+) -> dict[str, Any]:
+    """Scores of a file of predicted joints, without any model; see `metrics.tables.score_files`."""
+    return score_files(
+        Path(predictions),
+        Path(ground_truth),
+        convention=convention,
+        coordinate_base=coordinate_base,
+        metric=metric,
+    )

@@ -204,26 +204,78 @@ def publish(run: Path, to: Path, photographs: tuple[str, ...]) -> None:
 @main.command(
     cls=_Command,
     example="edgepose eval reports/smoke/latest/model\n"
-    "edgepose eval reports/smoke/latest/artifacts/host --data coco:labels.json,images/",
+    "edgepose eval reports/smoke/latest/artifacts/host --data coco:labels.json,images/\n"
+    "edgepose eval --predictions preds_valid.mat --ground-truth gt_valid.mat",
 )
-@click.argument("subject", type=click.Path(path_type=Path))
+@click.argument("subject", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--data", default="synthetic", show_default=True,
     help="synthetic, or coco:LABELS.json,IMAGE_FOLDER.",
 )  # fmt: skip
+@click.option(
+    "--metric", default=None,
+    type=click.Choice(["pckh", "oks_ap", "pck", "pckh_head_segment", "pck_box"]),
+    help="What to score by [default: the first of these that the labels allow].",
+)  # fmt: skip
+@click.option(
+    "--predictions", type=click.Path(path_type=Path), default=None,
+    help="Score this file instead of a model: .mat, .npz, .h5 or COCO results .json.",
+)  # fmt: skip
+@click.option(
+    "--ground-truth", type=click.Path(path_type=Path), default=None,
+    help="The labels for --predictions: MPII's or LSP's .mat, .npz, .h5, or COCO .json.",
+)  # fmt: skip
+@click.option(
+    "--convention", type=click.Choice(["hrnet", "pytorch-pose", "mmpose"]), default=None,
+    help="How --predictions are counted [default: in each of these].",
+)  # fmt: skip
+@click.option(
+    "--coordinate-base", type=click.Choice(["0", "1"]), default=None,
+    help="The first pixel of --predictions [default: as the labels: MPII, LSP 1; COCO 0].",
+)  # fmt: skip
 @_threads
 @_json
-def eval(subject: Path, data: str, threads: int | None, as_json: bool) -> None:
-    """Score a model folder or an artifact folder on labelled people."""
+def eval(
+    subject: Path | None,
+    data: str,
+    metric: str | None,
+    predictions: Path | None,
+    ground_truth: Path | None,
+    convention: str | None,
+    coordinate_base: str | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Score a model folder or an artifact folder on labelled people, or a file of predictions."""
     from edgepose import api
     from edgepose.report.scores import scores_text
+    from edgepose.report.tables import tables_text
 
-    with _progress() as progress:
-        result = api.evaluate(subject, data=data, threads=threads, progress=progress)
+    if predictions is not None or ground_truth is not None or subject is None:
+        if subject is not None or predictions is None or ground_truth is None:
+            raise click.UsageError(
+                "give a model or artifact folder, or both --predictions and --ground-truth"
+            )
+        result = api.score_predictions(
+            predictions,
+            ground_truth,
+            convention=convention,
+            coordinate_base=None if coordinate_base is None else int(coordinate_base),
+            metric=metric,
+        )
+        text = tables_text(result)
+    else:
+        if convention is not None or coordinate_base is not None:
+            raise click.UsageError("--convention and --coordinate-base belong to --predictions")
+        with _progress() as progress:
+            result = api.evaluate(
+                subject, data=data, metric=metric, threads=threads, progress=progress
+            )
+        text = scores_text(str(subject), result)
     if as_json:
         _print_json(result)
     else:
-        click.echo(scores_text(str(subject), result))
+        click.echo(text)
 
 
 @main.command(

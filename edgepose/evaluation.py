@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,14 +15,14 @@ from edgepose.data.base import PoseDataset, PoseSample
 from edgepose.data.crop import crop_batch
 from edgepose.device.decode import decode_heatmaps, heatmap_to_image_xy
 from edgepose.device.geometry import normalise
-from edgepose.metrics.bootstrap import mean_ci, paired_difference_ci
-from edgepose.metrics.pckh import PCKh, pckh
+from edgepose.metrics.metric import Metric, Score
+from edgepose.metrics.truth import Truth
 from edgepose.models.pose_model import ModelSpec
 from edgepose.skeleton import Skeleton
 
-ALPHAS = (0.5, 0.1)
 BATCH = 16
 Report = Callable[[str, int, int], None]
+_NO_IMAGE = np.zeros((0, 0, 3), dtype=np.uint8)
 
 
 class Runs(Protocol):
@@ -55,43 +55,53 @@ class TorchExecutor:
         return heatmaps
 
 
+def truth_of(samples: Sequence[PoseSample], skeleton: Skeleton) -> Truth:
+    """The labels of samples. A sample called "image/annotation" is of that image."""
+    return Truth(
+        xy=np.stack([s.joints_xy for s in samples]),
+        annotated=np.stack([s.annotated for s in samples]),
+        skeleton=skeleton,
+        head_px=np.array([s.head_px for s in samples], dtype=np.float32),
+        area_px2=np.array([s.area_px2 for s in samples], dtype=np.float64),
+        box_xywh=np.stack([s.box_xywh for s in samples]).astype(np.float64),
+        images=tuple(s.sample_id.rpartition("/")[0] or s.sample_id for s in samples),
+    )
+
+
+def labels_of(dataset: PoseDataset, *, limit: int = 16) -> Truth:
+    """The labels of a few people spread over a data set: enough to see what they allow."""
+    indices = np.unique(np.linspace(0, len(dataset) - 1, min(limit, len(dataset))).astype(int))
+    return truth_of([dataset[int(i)] for i in indices], dataset.skeleton)
+
+
 @dataclass(frozen=True)
 class EvaluationSet:
     """A data set cropped once for one input size; everything that scoring needs, in arrays.
 
-    crops: (N, H, W, 3) uint8; matrices: (N, 2, 3) image px -> crop px; true_xy: (N, J, 2) image px;
-    annotated: (N, J) bool; head_px: (N,); tags: one set of names per person
+    crops: (N, H, W, 3) uint8; matrices: (N, 2, 3) image px -> crop px; truth: the labels;
+    tags: one set of names per person
     """
 
     crops: NDArray[np.uint8]
     matrices: NDArray[np.float64]
-    true_xy: NDArray[np.float32]
-    annotated: NDArray[np.bool_]
-    head_px: NDArray[np.float32]
+    truth: Truth
     tags: tuple[frozenset[str], ...]
-    skeleton: Skeleton
-    samples: tuple[PoseSample, ...] = ()
 
     @classmethod
-    def from_dataset(
-        cls, dataset: PoseDataset, input_hw: tuple[int, int], *, limit: int | None = None
-    ) -> EvaluationSet:
-        count = len(dataset) if limit is None else min(limit, len(dataset))
-        crops, matrices, samples = [], [], []
-        for start in range(0, count, 64):
-            chunk = [dataset[i] for i in range(start, min(start + 64, count))]
+    def from_dataset(cls, dataset: PoseDataset, input_hw: tuple[int, int]) -> EvaluationSet:
+        crops, matrices, people = [], [], []
+        for start in range(0, len(dataset), 64):
+            chunk = [dataset[i] for i in range(start, min(start + 64, len(dataset)))]
             crop, matrix = crop_batch(chunk, input_hw)
             crops.append(crop)
             matrices.append(matrix)
-            samples += chunk
+            # Photographs are large: nothing of them stays but the crop.
+            people += [replace(sample, image=_NO_IMAGE) for sample in chunk]
         return cls(
             crops=np.concatenate(crops),
             matrices=np.concatenate(matrices),
-            true_xy=np.stack([s.joints_xy for s in samples]),
-            annotated=np.stack([s.annotated for s in samples]),
-            head_px=np.array([s.head_px for s in samples], dtype=np.float32),
-            tags=tuple(s.tags for s in samples),
-            skeleton=dataset.skeleton,
+            truth=truth_of(people, dataset.skeleton),
+            tags=tuple(person.tags for person in people),
         )
 
     def __len__(self) -> int:
@@ -134,64 +144,52 @@ def find_joints(
     )
 
 
-def score(joints: Joints, data: EvaluationSet, *, alpha: float) -> PCKh:
-    """PCKh of found joints in HRNet's convention; joints that the skeleton does not count left out."""
-    counted = np.ones(data.skeleton.num_joints, dtype=bool)
-    counted[list(data.skeleton.uncounted)] = False
-    return pckh(
-        joints.image_xy,
-        data.true_xy,
-        head_px=data.head_px,
-        annotated=data.annotated,
-        alpha=alpha,
-        counted=counted,
-    )
+def score(joints: Joints, data: EvaluationSet, metric: Metric) -> dict[str, Score]:
+    """The metric's two scores of found joints, by name."""
+    return metric.score(joints.image_xy, joints.score, data.truth)
 
 
-def metrics(joints: Joints, data: EvaluationSet) -> dict[str, dict[str, Any]]:
-    """{"pckh@0.5": {value, ci95, per_joint}, "pckh@0.1": ...}; ci95 by bootstrap over persons."""
+def metric_values(scores: Mapping[str, Score], skeleton: Skeleton) -> dict[str, dict[str, Any]]:
+    """{"pckh@0.5": {value, ci95, per_joint, persons}, ...}; ci95 by bootstrap."""
     result: dict[str, dict[str, Any]] = {}
-    for alpha in ALPHAS:
-        found = score(joints, data, alpha=alpha)
-        low, high = mean_ci(found.correct, found.valid)
-        per_joint = {
-            name: None if np.isnan(value) else round(float(value), 3)
-            for name, value in zip(data.skeleton.joints, found.per_joint, strict=True)
-        }
-        result[f"pckh@{alpha}"] = {
-            "value": round(float(found.mean), 3),
-            "ci95": [round(float(low), 3), round(float(high), 3)],
-            "per_joint": per_joint,
+    for name, found in scores.items():
+        low, high = found.ci95
+        joints = (
+            {}
+            if found.per_joint is None
+            else dict(zip(skeleton.joints, found.per_joint.tolist(), strict=True))
+        )
+        result[name] = {
+            "value": round(found.value, 3),
+            "ci95": [round(low, 3), round(high, 3)],
+            "per_joint": {
+                joint: None if np.isnan(value) else round(value, 3)
+                for joint, value in joints.items()
+            },
+            "persons": found.persons,
         }
     return result
 
 
-def subset_metrics(joints: Joints, data: EvaluationSet) -> dict[str, dict[str, float]]:
-    """PCKh of every tagged subset and of the untagged rest: {"occluded": {"persons", "pckh@0.5", ...}}."""
+def subset_values(
+    joints: Joints, data: EvaluationSet, metric: Metric
+) -> dict[str, dict[str, float]]:
+    """Scores of every tagged subset and of the untagged rest: {"occluded": {"persons", ...}}.
+
+    A subset in which nobody can be scored is left out.
+    """
     names = sorted(frozenset().union(*data.tags))
     masks = {name: np.array([name in tags for tags in data.tags]) for name in names}
     masks["plain"] = np.array([not tags for tags in data.tags])
     result = {}
     for name, mask in masks.items():
-        if not mask.any():
+        part = data.truth.people(mask)
+        if not mask.any() or metric.lack(part) is not None:
             continue
-        entry = {"persons": float(mask.sum())}
-        for alpha in ALPHAS:
-            found = score(joints, data, alpha=alpha)
-            valid = found.valid[mask]
-            entry[f"pckh@{alpha}"] = round(
-                100 * float((found.correct[mask] & valid).sum() / max(1, valid.sum())), 3
-            )
-        result[name] = entry
+        found = metric.compute(joints.image_xy[mask], joints.score[mask], part)
+        values = {key: round(value.value, 3) for key, value in found.items()}
+        result[name] = {"persons": float(mask.sum()), **values}
     return result
-
-
-def difference(
-    after: Joints, before: Joints, data: EvaluationSet, *, alpha: float = 0.5
-) -> tuple[float, float, float]:
-    """PCKh(after) - PCKh(before) with its paired 95 % interval over persons: (diff, low, high)."""
-    a, b = score(after, data, alpha=alpha), score(before, data, alpha=alpha)
-    return paired_difference_ci(a.correct, a.valid, b.correct)
 
 
 @dataclass(frozen=True)

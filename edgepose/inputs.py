@@ -7,13 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from edgepose import registry
 from edgepose.data.base import SPLITS, PoseDataset
 from edgepose.data.cache import cached
 from edgepose.data.calibration import open_calibration
 from edgepose.errors import EdgeposeError
+from edgepose.evaluation import labels_of
+from edgepose.metrics.metric import METRICS, Metric
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.quant.calibrate import MIN_IMAGES
 from edgepose.recipe import Recipe
@@ -42,18 +42,11 @@ def open_data(recipe: Recipe, report: ReportProgress) -> dict[str, PoseDataset]:
     return data
 
 
-def check_metric(recipe: Recipe, val: PoseDataset) -> None:
-    """Refuse a recipe that could train but not be scored: runs are scored by PCKh, per head size."""
-    if recipe.metric != "pckh":
-        raise EdgeposeError(
-            f"metric: {recipe.metric} is not what runs are scored by; they are scored by PCKh",
-            fix="set metric: pckh; `edgepose eval --data coco:...` gives OKS and AP",
-        )
-    if not np.isfinite(val[0].head_px):
-        raise EdgeposeError(
-            f"the validation data ({recipe.data.source}) has no head sizes, so PCKh cannot be computed",
-            fix="use a source with head sizes (synthetic); `edgepose eval` scores on photographs",
-        )
+def check_metric(recipe: Recipe, val: PoseDataset) -> Metric:
+    """The recipe's metric; refuses one that the validation labels do not allow."""
+    metric = METRICS[recipe.metric]
+    metric.check(labels_of(val), where=f"the validation data ({recipe.data.source})")
+    return metric
 
 
 def check_stages(

@@ -36,6 +36,7 @@ from edgepose.inputs import (
     start_model,
 )
 from edgepose.measure import artifact_facts, float_latency, host_name, model_executor
+from edgepose.metrics.metric import Metric
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.recipe import Recipe, Teacher
 from edgepose.rows import (
@@ -64,6 +65,7 @@ class Run:
     recipe: Recipe
     targets: tuple[Target, ...]
     data: dict[str, PoseDataset]
+    metric: Metric
     store: Store
     report: ReportProgress
     print_warning: Warn
@@ -180,12 +182,13 @@ def score_stage(
     joints = load_joints(folder / "joints.npz")
     measured = json.loads((folder / "latency.json").read_text())
     latency = measured["latency"]
-    row = stage_row(
+    scored = stage_row(
         name=name,
         role=role,
         precision="fp32" if model.spec.quant is None else "int8",
         joints=joints,
         data=data,
+        metric=run.metric,
         latency=None if latency is None else LatencyMs.model_validate(latency),
         latency_note=measured["note"],
         host=host_name(),
@@ -195,7 +198,6 @@ def score_stage(
         weights_sha256=model.sha256,
         duration_s=notes.get("duration_s"),
     )
-    scored = Scored(row, joints)
     run.rows.append(scored)
     return scored
 
@@ -233,13 +235,14 @@ def artifact_rows(run: Run, folder: Path, model: PoseModel, run_folder: Path) ->
         shutil.copytree(folder / target.name, copy)
         found, joints = facts[target.name], load_joints(folder / f"{target.name}.npz")
         latency = found["latency"]
-        row = artifact_row(
+        scored = artifact_row(
             target=target,
             artifact=Artifact.load(copy),
             run_folder=run_folder,
             joints=joints,
             shift=JointShift(**found["shift"]),
             data=data,
+            metric=run.metric,
             latency=None if latency is None else LatencyMs.model_validate(latency),
             latency_note=found["note"],
             integer_mac_share=found["integer_mac_share"],
@@ -247,7 +250,7 @@ def artifact_rows(run: Run, folder: Path, model: PoseModel, run_folder: Path) ->
             params=model.num_params,
             macs=stage.macs or 0,
         )
-        run.rows.append(Scored(row, joints))
+        run.rows.append(scored)
 
 
 def compress(
@@ -272,10 +275,10 @@ def compress(
         for stale in root.glob(f"{UNFINISHED}*"):  # of a run that was killed while it was written
             shutil.rmtree(stale, ignore_errors=True)
         data = open_data(recipe, report)
-        check_metric(recipe, data["val"])
+        metric = check_metric(recipe, data["val"])
         start = model = start_model(recipe, data["train"])
         check_stages(recipe, targets, start, data["calibration"])
-        run = Run(recipe, targets, data, store, report, warn, overrides)
+        run = Run(recipe, targets, data, metric, store, report, warn, overrides)
         if recipe.teacher is not None:
             run.teacher = make_teacher(run, recipe.teacher)
             score_stage(run, "teacher", run.teacher, {}, role="teacher")

@@ -91,7 +91,7 @@ class _Head(_Strict):
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     student: Student
-    metric: Literal["pckh", "oks_ap"] = "pckh"
+    metric: Literal["pckh", "oks_ap", "pck", "pckh_head_segment", "pck_box"] = "pckh"
     budget: Budget | None = None
 
     @field_validator("name")

@@ -17,10 +17,11 @@ from edgepose.evaluation import (
     EvaluationSet,
     Joints,
     JointShift,
-    difference,
-    metrics,
-    subset_metrics,
+    metric_values,
+    score,
+    subset_values,
 )
+from edgepose.metrics.metric import Metric, Score, difference
 from edgepose.report.record import (
     ArtifactRecord,
     BudgetVerdict,
@@ -39,10 +40,11 @@ from edgepose.target import Target
 
 @dataclass(frozen=True)
 class Scored:
-    """A row's record together with the joints that its intervals are computed from."""
+    """A row's record together with its joints and the scores that differences come from."""
 
     row: StageRecord | ArtifactRecord
     joints: Joints
+    scores: dict[str, Score]
 
 
 def save_joints(joints: Joints, path: Path) -> None:
@@ -68,10 +70,12 @@ def load_joints(path: Path) -> Joints:
         )
 
 
-def _scores(joints: Joints, data: EvaluationSet) -> dict[str, Any]:
+def _scores(
+    scores: dict[str, Score], joints: Joints, data: EvaluationSet, metric: Metric
+) -> dict[str, Any]:
     return {
-        "metrics": metrics(joints, data),
-        "subsets": subsets_from(subset_metrics(joints, data)),
+        "metrics": metric_values(scores, data.truth.skeleton),
+        "subsets": subsets_from(subset_values(joints, data, metric)),
         "executor": joints.executor,
     }
 
@@ -101,18 +105,20 @@ def artifact_row(
     joints: Joints,
     shift: JointShift,
     data: EvaluationSet,
+    metric: Metric,
     latency: LatencyMs | None,
     latency_note: str | None,
     integer_mac_share: float | None,
     host: str,
     params: int,
     macs: int,
-) -> ArtifactRecord:
+) -> Scored:
     """The row of one exported artifact."""
     prefix = artifact.folder.relative_to(run_folder).as_posix()
     counted = artifact.counted_files
     counted_name = counted[0] if len(counted) == 1 else counted[0].split("/")[0]
-    return ArtifactRecord(
+    scores = score(joints, data, metric)
+    row = ArtifactRecord(
         name=target.name,
         target=target.name,
         runtime=target.runtime,
@@ -138,8 +144,9 @@ def artifact_row(
         ),
         integer_mac_share=integer_mac_share,
         **latency_fields(latency, latency_note),
-        **_scores(joints, data),
+        **_scores(scores, joints, data, metric),
     )  # fmt: skip
+    return Scored(row, joints, scores)
 
 
 def stage_row(
@@ -149,19 +156,21 @@ def stage_row(
     precision: str,
     joints: Joints,
     data: EvaluationSet,
+    metric: Metric,
     latency: LatencyMs | None,
     latency_note: str | None,
     host: str,
     notes: dict[str, Any],
     **fields: Any,
-) -> StageRecord:
+) -> Scored:
     """The row of one model; fields: params, macs, size_bytes, weights_sha256, duration_s."""
     words = []
     if "ratio" in notes:
         words.append(f"removed {notes['ratio']:.1%} of the channels of every group")
     if "scales" in notes:
         words.append(f"INT8 scales {notes['scales']}")
-    return StageRecord(
+    scores = score(joints, data, metric)
+    row = StageRecord(
         name=name,
         role=role,
         precision=precision,
@@ -169,38 +178,39 @@ def stage_row(
         history=history(notes),
         notes=tuple(words),
         **latency_fields(latency, latency_note),
-        **_scores(joints, data),
+        **_scores(scores, joints, data, metric),
         **fields,
     )
+    return Scored(row, joints, scores)
 
 
-def differences(rows: Sequence[Scored], data: EvaluationSet) -> tuple[Difference, ...]:
+def differences(rows: Sequence[Scored], metric: Metric) -> tuple[Difference, ...]:
     """Every row against the one before; artifacts all against the last stage."""
-    result = []
     stages = [r for r in rows if isinstance(r.row, StageRecord)]
     pairs = list(pairwise(stages))
     pairs += [(stages[-1], r) for r in rows if isinstance(r.row, ArtifactRecord)]
-    for before, after in pairs:
-        for alpha in (0.5, 0.1):
-            result.append(_difference(before, after, data, alpha=alpha))
-    return tuple(result)
+    return tuple(
+        _difference(before, after, name)
+        for before, after in pairs
+        for name in (metric.primary, metric.strict)
+    )
 
 
-def _difference(before: Scored, after: Scored, data: EvaluationSet, *, alpha: float) -> Difference:
-    value, low, high = difference(after.joints, before.joints, data, alpha=alpha)
+def _difference(before: Scored, after: Scored, name: str) -> Difference:
+    value, low, high = difference(after.scores[name], before.scores[name])
     return Difference(
         before=before.row.name,
         after=after.row.name,
-        metric=f"pckh@{alpha}",
+        metric=name,
         value=round(value, 3),
         ci95=(round(low, 3), round(high, 3)),
-        persons=len(data),
+        persons=after.scores[name].persons,
     )
 
 
 def verdict(
     rows: Sequence[Scored],
-    data: EvaluationSet,
+    metric: Metric,
     *,
     baseline: str | None,
     size_mb: float | None,
@@ -220,16 +230,16 @@ def verdict(
         )
     base = next((r for r in rows if r.row.name == baseline), None)
     if max_drop is not None and artifacts and base is not None:
-        worst = min(artifacts, key=lambda r: r.row.metrics["pckh@0.5"].value)
-        change = _difference(base, worst, data, alpha=0.5)
+        worst = min(artifacts, key=lambda r: r.scores[metric.primary].value)
+        change = _difference(base, worst, metric.primary)
         low, high = change.ci95 or (change.value, change.value)
         drop = DropVerdict(
             max_drop=max_drop,
-            metric="pckh@0.5",
+            metric=metric.primary,
             baseline=base.row.name,
             compared=worst.row.name,
-            drop=-change.value,
-            ci95=(-high, -low),
+            drop=0.0 - change.value,
+            ci95=(0.0 - high, 0.0 - low),
             met=-change.value <= max_drop,
         )
     return BudgetVerdict(size=size, drop=drop)

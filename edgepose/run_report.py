@@ -36,7 +36,7 @@ NOT_HRNET = "the embedded teacher is not HRNet-W48 yet"
 
 def build_report(run: Run, *, run_id: str, start: PoseModel, seconds: float) -> Report:
     """The report of a run whose rows are complete."""
-    recipe, budget = run.recipe, run.recipe.budget
+    recipe, budget, metric = run.recipe, run.recipe.budget, run.metric
     data = run.evaluation_set(recipe.student.input_hw)
     baseline = next((r.row.name for r in run.rows if getattr(r.row, "role", "") == "student"), None)
     return Report(
@@ -50,7 +50,11 @@ def build_report(run: Run, *, run_id: str, start: PoseModel, seconds: float) -> 
             resolved=recipe.resolved,
         ),
         seed=recipe.seed,
-        metric_convention="HRNet: error <= alpha x head size, pelvis and thorax not counted",
+        metric=metric.word,
+        primary_metric=metric.primary,
+        secondary_metric=metric.strict,
+        metric_convention=metric.convention,
+        interval_over=metric.unit,
         duration_s=round(seconds, 1),
         versions={"edgepose": edgepose.__version__, **source_commit(), **library_versions()},
         host=read_conditions(),
@@ -66,7 +70,7 @@ def build_report(run: Run, *, run_id: str, start: PoseModel, seconds: float) -> 
             source=recipe.data.source,
             domain=run.data["val"].domain,
             fingerprint=run.data["train"].fingerprint,
-            skeleton=data.skeleton.name,
+            skeleton=data.truth.skeleton.name,
             counts={split: len(dataset) for split, dataset in run.data.items()},
             subset_counts=dict(Counter(tag for tags in data.tags for tag in tags)),
             fingerprints={split: dataset.fingerprint for split, dataset in run.data.items()},
@@ -74,10 +78,10 @@ def build_report(run: Run, *, run_id: str, start: PoseModel, seconds: float) -> 
         ),
         stages=tuple(r.row for r in run.rows if isinstance(r.row, StageRecord)),
         artifacts=tuple(r.row for r in run.rows if isinstance(r.row, ArtifactRecord)),
-        differences=differences(run.rows, data) if run.rows else (),
+        differences=differences(run.rows, metric) if run.rows else (),
         budget=verdict(
             run.rows,
-            data,
+            metric,
             baseline=baseline,
             size_mb=None if budget is None else budget.size_mb,
             max_drop=None if budget is None else budget.max_drop,

@@ -180,7 +180,7 @@ prune: {ratio: 0.5}
 data: {source: synthetic, imagse: 500}
 student: {arch: resnet81, input_hw: [100, 128], skeleton: mpi16}
 teacher: {arch: hrnet_w48, train: {steps: ten}}
-metric: pck
+metric: pkch
 budget: {size_mb: -5}
 stages:
   distil: {steps: 20}
@@ -204,8 +204,8 @@ stages:
             "6: student.skeleton: unknown skeleton 'mpi16' (did you mean 'mpii16'?)",
             "6: student.arch: unknown architecture 'resnet81' (did you mean 'resnet18'?)",
             "7: teacher.train.steps: expected a whole number, got the text 'ten'",
-            "8: metric: expected one of 'pckh', 'oks_ap', got the text 'pck' "
-            "(did you mean 'pckh'?)",
+            "8: metric: expected one of 'pckh', 'oks_ap', 'pck', 'pckh_head_segment', 'pck_box', "
+            "got the text 'pkch' (did you mean 'pckh'?)",
             "9: budget.size_mb: must be more than 0, got -5",
             "11: stages.distil: unknown stage (did you mean 'distill'?)",
             "12: stages.export: must be the last stage; move 'prune' above it",

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any
 
-import numpy as np
-
 from edgepose.artifact import Artifact
 from edgepose.bench.conditions import OtherLoad, notes_on, read_conditions
 from edgepose.bench.latency import (
@@ -23,7 +21,8 @@ from edgepose.bench.latency import (
 )
 from edgepose.bench.record import NOT_MEASURED, THIS_HOST, BenchRecord
 from edgepose.data.base import PoseDataset
-from edgepose.evaluation import EvaluationSet, find_joints, metrics
+from edgepose.evaluation import EvaluationSet, find_joints, metric_values, score
+from edgepose.metrics.metric import natural
 from edgepose.target import Target
 
 Report = Callable[[str, int, int], None]
@@ -44,7 +43,7 @@ def no_latency_note(runtime: str) -> str | None:
     if runtime not in _STAND_INS:
         return None
     figure, missing, means = _STAND_INS[runtime]
-    return f"{figure} not measured: {missing}; PCKh and size were measured on {means}"
+    return f"{figure} not measured: {missing}; accuracy and size were measured on {means}"
 
 
 def bench_artifact(
@@ -146,11 +145,14 @@ def _accuracy(
     else:
         domain = dataset.domain
         data = EvaluationSet.from_dataset(dataset, artifact.input_hw)
-    if not np.isfinite(data.head_px).any():
-        return {"notes": ["PCKh was not measured: the data set has no head sizes"]}
+    names = artifact.manifest.skeleton.to_skeleton().joints
+    if data.truth.skeleton.joints != names:
+        return {"notes": [f"accuracy was not measured: the data has {data.truth.skeleton.name} "
+                          "labels, the model other joints; `edgepose eval` compares by name"]}  # fmt: skip
+    metric = natural(data.truth)
     joints = find_joints(executor, data, stride=artifact.manifest.codec.stride, report=report)
     return {
-        "metrics": metrics(joints, data),
+        "metrics": metric_values(score(joints, data, metric), data.truth.skeleton),
         "metrics_origin": THIS_HOST,
         "persons": len(data),
         "domain": domain,

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from edgepose.bench.record import MetricValue, Strict
 from edgepose.data.base import PoseDataset
-from edgepose.data.crop import crop_batch
 from edgepose.errors import EdgeposeError
-from edgepose.evaluation import EvaluationSet, Runs, find_joints
-from edgepose.metrics.bootstrap import mean_ci
-from edgepose.metrics.oks import mean_oks, oks, oks_ap, pck_box_longer_side
+from edgepose.evaluation import EvaluationSet, Runs, find_joints, metric_values
+from edgepose.metrics.metric import METRICS
+from edgepose.metrics.oks import mean_oks, oks
 from edgepose.skeleton import Skeleton, shared_joints
-
-ALPHAS = (0.2, 0.1)
-_CHUNK = 64
 
 
 class PhotographScores(Strict):
@@ -25,8 +22,9 @@ class PhotographScores(Strict):
     joints:      the shared joints by name; only these are scored
     mean_oks:    mean object keypoint similarity, 0..1, over `oks_persons`, those with a known area
     oks_ap:      average precision over OKS .50:.05:.95, percent, every person in their own box
-    pck:         "pck@0.2": right within 0.2 x the longer side of the person's box, percent;
-                 not comparable with PCKh
+    pck:         every PCK that the labels allow, percent; always "pck_box@0.2": right within 0.2 x
+                 the longer side of the person's box, not comparable with PCKh
+    Without COCO's sigmas for every shared joint, or without a known area, OKS and AP are None.
     """
 
     persons: int
@@ -60,67 +58,37 @@ def score_photographs(
             f"{skeleton.name} and {dataset.skeleton.name} share no joint by name",
             fix="score on data whose skeleton has joints in common with the model's",
         )
-    data, boxes, areas = _collect(dataset, input_hw)
+    data = EvaluationSet.from_dataset(dataset, input_hw)
     found = find_joints(executor, data, stride=stride, report=report)
-    predicted = found.image_xy[:, list(ours)]
-    true, annotated = data.true_xy[:, list(theirs)], data.annotated[:, list(theirs)]
-    scored = annotated.any(axis=1)
+    truth = data.truth.joints(theirs)
+    scored = np.asarray(truth.annotated.any(axis=1), dtype=bool)
     if not scored.any():
         raise EdgeposeError(
             f"nobody in the data has one of the joints {', '.join(names)} annotated",
             fix="check the annotation file",
         )
-    predicted, true, annotated = predicted[scored], true[scored], annotated[scored]
-    similarity = oks(predicted, true, annotated=annotated, area_px2=areas[scored], joints=names)
-    confidence = found.score[scored][:, list(ours)].mean(axis=1)
-    pck = {}
-    for alpha in ALPHAS:
-        correct, valid, percent = pck_box_longer_side(
-            predicted, true, annotated=annotated, box_xywh=boxes[scored], joints=names, alpha=alpha
+    truth = truth.people(scored)
+    predicted, confidence = found.image_xy[scored][:, ours], found.score[scored][:, ours]
+    values: dict[str, dict[str, Any]] = {}
+    for metric in METRICS.values():
+        if metric.word != "oks_ap" and metric.lack(truth) is None:
+            values |= metric_values(metric.score(predicted, confidence, truth), truth.skeleton)
+    similarity, ap = np.full(len(truth), np.nan), None
+    if METRICS["oks_ap"].lack(truth) is None:
+        similarity = oks(
+            predicted, truth.xy, annotated=truth.annotated, area_px2=truth.area_px2, joints=names
         )
-        counts = valid.sum(axis=0)
-        per_joint = {
-            name: round(100 * float(correct[:, j].sum() / counts[j]), 3) if counts[j] else None
-            for j, name in enumerate(names)
-        }
-        low, high = mean_ci(correct, valid)
-        pck[f"pck@{alpha}"] = MetricValue(
-            value=percent, ci95=(low, high), per_joint=per_joint, persons=int(scored.sum())
-        )
+        scores = METRICS["oks_ap"].score(predicted, confidence, truth)
+        ap = round(scores["oks_ap"].value, 3)
     sized = int(np.isfinite(similarity).sum())
     return PhotographScores(
         persons=int(scored.sum()),
         oks_persons=sized,
         joints=names,
         mean_oks=mean_oks(similarity) if sized else None,
-        oks_ap=oks_ap(similarity, confidence) if sized else None,
-        pck=pck,
+        oks_ap=ap,
+        pck={name: MetricValue.model_validate(value) for name, value in values.items()},
         domain=dataset.domain,
         fingerprint=dataset.fingerprint,
         executor=found.executor,
     )
-
-
-def _collect(
-    dataset: PoseDataset, input_hw: tuple[int, int]
-) -> tuple[EvaluationSet, np.ndarray, np.ndarray]:
-    """Crops and truth in one pass over the images, (N, 4) boxes and (N,) areas beside them."""
-    crops, matrices, kept = [], [], []
-    for start in range(0, len(dataset), _CHUNK):
-        samples = [dataset[i] for i in range(start, min(start + _CHUNK, len(dataset)))]
-        crop, matrix = crop_batch(samples, input_hw)
-        crops.append(crop)
-        matrices.append(matrix)
-        kept += [(s.joints_xy, s.annotated, s.head_px, s.tags, s.box_xywh, s.area_px2)
-                 for s in samples]  # fmt: skip
-    joints, annotated, heads, tags, boxes, areas = zip(*kept, strict=True)
-    data = EvaluationSet(
-        crops=np.concatenate(crops),
-        matrices=np.concatenate(matrices),
-        true_xy=np.stack(joints),
-        annotated=np.stack(annotated),
-        head_px=np.array(heads, dtype=np.float32),
-        tags=tuple(tags),
-        skeleton=dataset.skeleton,
-    )
-    return data, np.stack(boxes).astype(np.float64), np.array(areas, dtype=np.float64)

@@ -15,7 +15,7 @@ def report_markdown(report: Report, *, waterfall: str | None = "waterfall.png") 
         report.recipe.description,
         "\n".join(_verdict(met, sentence) for met, sentence in text.verdicts(report)),
         _main_table(report),
-        text.LEGEND,
+        text.legend(report),
     ]
     if waterfall:
         primary = text.metric_label(report.primary_metric)

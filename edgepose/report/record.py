@@ -17,7 +17,7 @@ from edgepose.bench.record import (
     Strict,
 )
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 
 class Measured(Strict):
@@ -122,7 +122,7 @@ class ArtifactRecord(Measured):
 
 
 class Difference(Strict):
-    """`after` minus `before` in percent points; ci95: paired bootstrap over persons."""
+    """`after` minus `before` in percent points; ci95: paired bootstrap (Report.interval_over)."""
 
     before: str
     after: str
@@ -215,16 +215,22 @@ class DataRecord(Strict):
 
 
 class Report(Strict):
-    """One run of one recipe. See docs/adr/0008-numbers-with-origin.md for the rules it keeps."""
+    """One run of one recipe. See docs/adr/0008-numbers-with-origin.md for the rules it keeps.
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    metric: the recipe's word; budgets and drops are in primary_metric, secondary_metric is stricter
+    interval_over: what the bootstrap of every interval draws
+    """
+
+    schema_version: Literal[2] = SCHEMA_VERSION
     edgepose_version: str
     run_id: str
     recipe: RecipeRecord
     seed: int
+    metric: str = "pckh"
     primary_metric: str = "pckh@0.5"
     secondary_metric: str = "pckh@0.1"
     metric_convention: str = ""
+    interval_over: Literal["persons", "images"] = "persons"
     started: str | None = None
     duration_s: float | None = None
     versions: dict[str, str] = Field(default_factory=dict)

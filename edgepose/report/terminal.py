@@ -33,7 +33,7 @@ def report_text(report: Report, *, width: int = 80, color: bool = False) -> str:
     console = _console(width, color)
     _verdicts(console, report)
     console.print(_main_table(report))
-    console.print(Text(text.LEGEND, style="dim"))
+    console.print(Text(text.legend(report), style="dim"))
     if report.differences:
         _heading(console, "Where accuracy was lost")
         console.print(_difference_table(report))

@@ -19,9 +19,17 @@ from edgepose.report.record import (
 
 DASH = "-"
 PACKAGE_SUFFIX = ".mlpackage"
-LEGEND = "~ estimated   - not measured   ± half the 95 % interval (bootstrap over persons)"
 
-_LABELS = {"pckh": "PCKh", "oks_ap": "OKS AP", "pck": "PCK"}
+_LABELS = {
+    "pckh": "PCKh", "oks_ap": "OKS AP", "pck": "PCK", "pck_box": "box-PCK",
+    "pckh_head_segment": "segment-PCKh",
+}  # fmt: skip
+
+
+def legend(report: Report) -> str:
+    """What the marks in the tables mean."""
+    drawn = report.interval_over
+    return f"~ estimated   - not measured   ± half the 95 % interval (bootstrap over {drawn})"
 
 
 def metric_label(name: str) -> str:

@@ -77,7 +77,7 @@ def _caption(report: Report) -> str:
     domain = report.data.domain
     return (
         f"{domain}, seed {report.seed}, run {report.run_id}. Whiskers: 95 % bootstrap interval "
-        "over persons. ms: p50, batch 1, model only; ~ estimated."
+        f"over {report.interval_over}. ms: p50, batch 1, model only; ~ estimated."
     )
 
 

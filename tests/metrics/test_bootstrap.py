@@ -7,7 +7,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgepose.errors import EdgeposeError
-from edgepose.metrics.bootstrap import mean_ci, paired_difference_ci
+from edgepose.metrics.bootstrap import interval, percent_draws
+from edgepose.metrics.metric import Score, difference
+
+
+def mean_ci(correct, valid, *, level=0.95, **how):
+    return interval(percent_draws(correct, valid, **how), level)
+
+
+def paired_difference_ci(a, valid, b, **how):
+    valid = np.asarray(valid, bool)
+    scores = []
+    for correct in (a, b):
+        value = 100 * np.mean(np.asarray(correct)[valid]) if valid.any() else np.nan
+        draws = percent_draws(correct, valid, **how)
+        scores.append(Score(value, len(valid), lambda draws=draws: draws))
+    return difference(*scores)
 
 
 def random_scores(seed, people=40, joints=14, rate=0.8):

@@ -84,7 +84,7 @@ def report() -> Report:
     )  # fmt: skip
     artifacts = (
         artifact("jetson-xavier", 88.4, 33.0, runtime="tensorrt", executor=ORT,
-                 latency_note="FPS not measured: no Jetson reached; PCKh and size were measured "
+                 latency_note="FPS not measured: no Jetson reached; accuracy and size were measured "
                  "on the exact ONNX on this host",
                  file="artifacts/jetson-xavier/model.onnx.xz", size_bytes=4_312_220,
                  files=(FileRecord(path="artifacts/jetson-xavier/model.onnx.xz", role="model",

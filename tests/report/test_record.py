@@ -25,7 +25,7 @@ def test_round_trip_loses_nothing(report: Report, tmp_path: Path) -> None:
 def test_json_has_the_promised_keys(report: Report, tmp_path: Path) -> None:
     save_report(report, tmp_path / "report.json")
     data = json.loads((tmp_path / "report.json").read_text())
-    assert data["schema_version"] == 1
+    assert data["schema_version"] == 2
     for row in (*data["stages"], *data["artifacts"]):
         promised = {"name", "metrics", "params", "macs", "size_bytes", "latency_ms", "fps",
                     "executor", "host"}  # fmt: skip
@@ -53,8 +53,9 @@ def test_schema_describes_every_key(report: Report) -> None:
     [
         ("{", "is not JSON"),
         ("[1]", "schema_version None"),
-        ('{"schema_version": 2}', "schema_version 2"),
-        ('{"schema_version": 1, "surprise": 0}', "surprise"),
+        ('{"schema_version": 1}', "schema_version 1; this edgepose reads 2"),
+        ('{"schema_version": 3}', "schema_version 3"),
+        ('{"schema_version": 2, "surprise": 0}', "surprise"),
         (None, "cannot read"),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 
 from edgepose.bench.record import LatencyMs, MetricValue, Origin
 from edgepose.errors import EdgeposeError
+from edgepose.metrics.metric import METRICS
 from edgepose.report import text
 from edgepose.report.markdown import report_markdown
 from edgepose.report.record import BudgetVerdict, Difference, DropVerdict, FileRecord, Report
@@ -54,6 +55,38 @@ def test_terminal_shows_every_figure_in_80_columns(report: Report) -> None:
         assert figure in rendered, figure
     for sentence in sentences(report):
         assert sentence in flat(rendered), sentence
+
+
+@pytest.mark.parametrize("word", METRICS)
+def test_every_metric_fits_into_80_columns(report: Report, word: str) -> None:
+    """The same report in each metric's names: nothing is cut, nothing still says PCKh@0.5."""
+    metric = METRICS[word]
+    names = {"pckh@0.5": metric.primary, "pckh@0.1": metric.strict}
+    content = report.model_dump_json()
+    for old, new in names.items():
+        content = content.replace(f'"{old}"', f'"{new}"')
+    renamed = Report.model_validate_json(content).model_copy(
+        update={
+            "metric": word,
+            "primary_metric": metric.primary,
+            "secondary_metric": metric.strict,
+            "metric_convention": metric.convention,
+            "interval_over": metric.unit,
+        }
+    )
+    rendered = report_text(renamed)
+    assert max(len(line) for line in rendered.splitlines() if "edgepose" not in line) <= 80
+    assert "…" not in rendered
+    label = text.metric_label(metric.primary)
+    assert f"4.2 [3.1, 5.3] {label} points below teacher" in flat(rendered)
+    assert f"over {metric.unit})" in flat(rendered)
+    assert metric.convention in flat(rendered)
+    for row in renamed.rows:
+        assert f"{row.metrics[metric.primary].value:.1f}" in rendered
+    assert f"| {label} |" in report_markdown(renamed)
+    if word != "pckh":
+        assert "PCKh@0.5 " not in rendered.replace("segment-PCKh@0.5", "")
+    assert png_size(waterfall_png(renamed)) == (1716, 960)
 
 
 def test_markdown_shows_every_figure(report: Report) -> None:

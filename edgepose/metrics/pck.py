@@ -1,8 +1,8 @@
-"""PCKh: the percentage of joints that lie within a part of the head size."""
+"""PCK: the percentage of joints that lie within a part of the person's size. PCKh: of the head."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +14,14 @@ from edgepose.skeleton import Skeleton
 CONVENTIONS: Mapping[str, tuple[bool, bool]] = {
     # name: (an error equal to the threshold counts, joints weigh as often as they are annotated)
     "hrnet": (True, True),
-    "mmpose": (False, True),
     "pytorch-pose": (False, False),
+    "mmpose": (False, True),
 }
+
+PRINTED_AS_STRICT: Mapping[str, float] = {"hrnet": 0.11, "mmpose": 0.10}
+"""The threshold behind what each prints as its @0.1: HRNet reads entry 11 of 0, .01, .02, ..."""
+
+CURVE: Sequence[float] = tuple(i / 100 for i in range(51))
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Head": ("head_top",),
@@ -27,15 +32,17 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Kne": ("right_knee", "left_knee"),
     "Ank": ("right_ankle", "left_ankle"),
 }
+LSP_GROUPS: Mapping[str, tuple[str, ...]] = {**GROUPS, "Head": ("upper_neck", "head_top")}
+"""LSP's tables: Head is the mean of neck and head top (as in the PCK code of eval_pose)."""
 
 
 @dataclass(frozen=True)
-class PCKh:
+class Pck:
     """per_joint: (J,) percent, nan for a joint that nobody has annotated, uncounted joints included
     mean:      percent over the counted joints, nan where there is none
     correct:   (N, J) bool, annotated and within the threshold, uncounted joints included
-    valid:     (N, J) bool, what enters the mean: annotated, counted, with a known head size.
-               mean_ci(correct, valid) gives the interval of a weighted mean.
+    valid:     (N, J) bool, what enters the mean: annotated, counted, with a known size.
+               100 x correct[valid].mean() is a weighted mean.
     alpha, convention: as asked for
     """
 
@@ -47,28 +54,27 @@ class PCKh:
     convention: str
 
 
-def pckh(
+def pck(
     pred_xy: ArrayLike,
     true_xy: ArrayLike,
     *,
-    head_px: ArrayLike,
+    size_px: ArrayLike,
     annotated: ArrayLike,
     alpha: float = 0.5,
     counted: ArrayLike | None = None,
     convention: str = "hrnet",
-) -> PCKh:
-    """Percentage of correct keypoints, normalised by head size.
+) -> Pck:
+    """Percentage of correct keypoints, normalised by a size of each person.
 
     pred_xy, true_xy: (N, J, 2) float, original-image pixels, both 0-based or both 1-based
-    head_px:          (N,) float, 0.6 x head-box diagonal in pixels; people for whom it is not
-                      finite and positive are left out
+    size_px:          (N,) float, what alpha is a part of; people for whom it is not finite and
+                      positive are left out. For PCKh: 0.6 x head-box diagonal, or
+                      `head_segment_px`; for LSP's PCK: `torso_px`; without either: `longer_side_px`
     annotated:        (N, J) bool; occluded joints with a label are annotated
-    alpha:            threshold in head sizes
     counted:          (J,) bool, joints that enter the mean (default: all); for MPII without pelvis
                       and thorax: `counted_joints(MPII16)`
     convention:       "hrnet" (error <= threshold, mean weighted by joint counts) | "mmpose" (<,
-                      weighted) | "pytorch-pose" (<, unweighted mean over joints). What HRNet prints
-                      as Mean@0.1 is alpha=0.11.
+                      weighted) | "pytorch-pose" (<, unweighted mean over joints)
     A prediction that is not a number is wrong. Raises EdgeposeError for an unknown convention or
     shapes that do not fit. Source: Andriluka et al. 2014; counts as HRNet's lib/dataset/mpii.py.
     """
@@ -79,14 +85,14 @@ def pckh(
     inclusive, weighted = CONVENTIONS[convention]
     predicted = np.asarray(pred_xy, dtype=np.float64)
     true = np.asarray(true_xy, dtype=np.float64)
-    head = np.asarray(head_px, dtype=np.float64)
+    size = np.asarray(size_px, dtype=np.float64)
     known = np.asarray(annotated, dtype=bool)
     people, joints = known.shape if known.ndim == 2 else (0, 0)
     enters = np.ones(joints, dtype=bool) if counted is None else np.asarray(counted, dtype=bool)
     wanted = {
         "pred_xy": (predicted, (people, joints, 2)),
         "true_xy": (true, (people, joints, 2)),
-        "head_px": (head, (people,)),
+        "size_px": (size, (people,)),
         "counted": (enters, (joints,)),
         "annotated": (known, (people, joints)),
     }
@@ -94,11 +100,11 @@ def pckh(
         if array.shape != shape:
             raise EdgeposeError(
                 f"{name} has shape {array.shape} where annotated has {known.shape}",
-                fix="give xy (N, J, 2), head_px (N,) and annotated (N, J) of the same people",
+                fix="give xy (N, J, 2), size_px (N,) and annotated (N, J) of the same people",
             )
-    usable = known & (np.isfinite(head) & (head > 0))[:, None]
+    usable = known & (np.isfinite(size) & (size > 0))[:, None]
     with np.errstate(invalid="ignore", divide="ignore"):
-        error = np.linalg.norm(predicted - true, axis=-1) / head[:, None]
+        error = np.linalg.norm(predicted - true, axis=-1) / size[:, None]
         close = error <= alpha if inclusive else error < alpha
     correct = usable & close
     counts = usable.sum(axis=0)
@@ -111,7 +117,55 @@ def pckh(
         mean = float(100.0 * correct[:, scored].sum() / counts[scored].sum())
     else:
         mean = float(per_joint[scored].mean())
-    return PCKh(per_joint, mean, correct, usable & enters, alpha, convention)
+    return Pck(per_joint, mean, correct, usable & enters, alpha, convention)
+
+
+def head_box_px(headbox: ArrayLike) -> NDArray[np.float64]:
+    """(N,) head sizes of (N, 2, 2) head boxes, corner by corner: 0.6 x the diagonal (MPII)."""
+    corners = np.asarray(headbox, dtype=np.float64)
+    size: NDArray[np.float64] = 0.6 * np.linalg.norm(corners[:, 1] - corners[:, 0], axis=-1)
+    return size
+
+
+def head_segment_px(
+    true_xy: ArrayLike, annotated: ArrayLike, skeleton: Skeleton
+) -> NDArray[np.float64]:
+    """(N,) head sizes where there is no head box: |head_top - upper_neck|, nan without both.
+
+    The factor is 1: "50 % of the head segment length" (Andriluka et al. 2014). MPII's own head
+    size is 0.6 x the diagonal of a box, another length, so the scores go by another name.
+    """
+    return _between(true_xy, annotated, skeleton, ("head_top", "upper_neck"))
+
+
+def torso_px(true_xy: ArrayLike, annotated: ArrayLike, skeleton: Skeleton) -> NDArray[np.float64]:
+    """(N,) torso sizes: |left shoulder - right hip|, sides as the person has them; nan without both.
+
+    Source: LSP's PCK@0.2, person-centric labels (Yang and Ramanan 2013).
+    """
+    return _between(true_xy, annotated, skeleton, ("left_shoulder", "right_hip"))
+
+
+def longer_side_px(box_xywh: ArrayLike) -> NDArray[np.float64]:
+    """(N,) the longer side of each person's box (N, 4). It needs no special joint and no head box."""
+    boxes = np.asarray(box_xywh, dtype=np.float64)
+    side: NDArray[np.float64] = boxes[:, 2:].max(axis=1)
+    return side
+
+
+def _between(
+    true_xy: ArrayLike, annotated: ArrayLike, skeleton: Skeleton, ends: tuple[str, str]
+) -> NDArray[np.float64]:
+    lacking = [name for name in ends if name not in skeleton.joints]
+    if lacking:
+        raise EdgeposeError(
+            f"{skeleton.name} has no joint {' and no '.join(lacking)}",
+            fix="use a metric that measures people another way, e.g. pck_box",
+        )
+    a, b = (skeleton.joints.index(name) for name in ends)
+    true, known = np.asarray(true_xy, dtype=np.float64), np.asarray(annotated, dtype=bool)
+    length = np.linalg.norm(true[:, a] - true[:, b], axis=-1)
+    return np.where(known[:, a] & known[:, b], length, np.nan)
 
 
 def counted_joints(skeleton: Skeleton) -> NDArray[np.bool_]:
@@ -121,14 +175,16 @@ def counted_joints(skeleton: Skeleton) -> NDArray[np.bool_]:
     return counted
 
 
-def group_table(per_joint: ArrayLike, skeleton: Skeleton) -> dict[str, float]:
+def group_table(
+    per_joint: ArrayLike, skeleton: Skeleton, groups: Mapping[str, tuple[str, ...]] = GROUPS
+) -> dict[str, float]:
     """Head, Sho, Elb, Wri, Hip, Kne, Ank: the mean of right and left, percent.
 
     Groups whose joints the skeleton does not have are left out; nan where nobody is annotated.
     """
     values = np.asarray(per_joint, dtype=np.float64)
     table = {}
-    for group, names in GROUPS.items():
+    for group, names in groups.items():
         if all(name in skeleton.joints for name in names):
             table[group] = float(np.mean([values[skeleton.joints.index(n)] for n in names]))
     return table

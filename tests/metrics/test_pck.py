@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgepose.errors import EdgeposeError
-from edgepose.metrics.pckh import CONVENTIONS, counted_joints, group_table, pckh
+from edgepose.metrics.pck import CONVENTIONS, counted_joints, group_table, head_box_px, pck
 from edgepose.skeleton import COCO17, LSP14, MPII16
 
 MPII = Path(__file__).parents[3] / "shared" / "data" / "mpii-pckh"
@@ -19,11 +19,10 @@ needs_mpii = pytest.mark.skipif(not MPII.is_dir(), reason=f"no MPII ground truth
 def mpii():
     truth = np.load(MPII / "mpii_valid_gt.npz", allow_pickle=False)
     predicted = np.load(MPII / "hg_s2_b1_preds.npz", allow_pickle=False)
-    box = truth["headbox"]
     return {
         "pred_xy": predicted["xy"],
         "true_xy": truth["xy"],
-        "head_px": 0.6 * np.linalg.norm(box[:, 1] - box[:, 0], axis=1),
+        "size_px": head_box_px(truth["headbox"]),
         "annotated": ~truth["missing"],
         "counted": counted_joints(MPII16),
     }
@@ -40,10 +39,10 @@ def mpii():
     ],
 )
 def test_mpii_means(mpii, convention, alpha, expected):
-    result = pckh(
+    result = pck(
         mpii["pred_xy"],
         mpii["true_xy"],
-        head_px=mpii["head_px"],
+        size_px=mpii["size_px"],
         annotated=mpii["annotated"],
         counted=mpii["counted"],
         alpha=alpha,
@@ -54,7 +53,7 @@ def test_mpii_means(mpii, convention, alpha, expected):
 
 @needs_mpii
 def test_mpii_table(mpii):
-    result = pckh(**mpii_arrays(mpii))
+    result = pck(**mpii_arrays(mpii))
     expected = {
         "Head": 95.805, "Sho": 94.565, "Elb": 88.120, "Wri": 83.312,
         "Hip": 86.238, "Kne": 80.879, "Ank": 77.445,
@@ -67,11 +66,11 @@ def test_mpii_table(mpii):
 @needs_mpii
 def test_forgetting_that_mpii_counts_from_one_shows(mpii):
     shifted = {**mpii_arrays(mpii), "pred_xy": mpii["pred_xy"] - 1}
-    assert abs(pckh(**shifted).mean - 87.299) > 0.01
+    assert abs(pck(**shifted).mean - 87.299) > 0.01
 
 
 def mpii_arrays(mpii):
-    return {k: mpii[k] for k in ("pred_xy", "true_xy", "head_px", "annotated", "counted")}
+    return {k: mpii[k] for k in ("pred_xy", "true_xy", "size_px", "annotated", "counted")}
 
 
 def mmpose_vector():
@@ -85,17 +84,17 @@ def mmpose_vector():
 
 def test_mmpose_unit_test_vector():
     pred, true, annotated = mmpose_vector()
-    result = pckh(pred, true, head_px=(10, 10), annotated=annotated, convention="mmpose")
+    result = pck(pred, true, size_px=(10, 10), annotated=annotated, convention="mmpose")
     np.testing.assert_allclose(result.per_joint, [100, 50, np.nan, 100, 100])
     assert result.mean == pytest.approx(87.5)
-    nobody = pckh(pred, true, head_px=(0, 0), annotated=annotated, convention="mmpose")
+    nobody = pck(pred, true, size_px=(0, 0), annotated=annotated, convention="mmpose")
     assert np.isnan(nobody.per_joint).all()
     assert np.isnan(nobody.mean)
     assert not nobody.valid.any()
     assert not nobody.correct.any()
 
 
-def literal_pckh(pred, true, head, annotated, *, alpha, counted, inclusive, weighted):
+def literal_pck(pred, true, head, annotated, *, alpha, counted, inclusive, weighted):
     """The definition, one joint at a time."""
     n, joints = annotated.shape
     right, total = np.zeros(joints), np.zeros(joints)
@@ -130,13 +129,13 @@ def test_equals_the_literal_definition(seed, people, joints, convention, alpha):
     pred = true + rng.integers(-2, 3, (people, joints, 2))  # many errors equal the threshold
     head = rng.choice([2.0, 4.0, 10.0, 0.0, np.nan, np.inf], people)
     annotated, counted = rng.random((people, joints)) < 0.7, rng.random(joints) < 0.8
-    result = pckh(
-        pred, true, head_px=head, annotated=annotated, alpha=alpha, counted=counted,
+    result = pck(
+        pred, true, size_px=head, annotated=annotated, alpha=alpha, counted=counted,
         convention=convention,
     )  # fmt: skip
     inclusive = convention == "hrnet"
     weighted = convention != "pytorch-pose"
-    each, mean = literal_pckh(
+    each, mean = literal_pck(
         pred, true, head, annotated, alpha=alpha, counted=counted, inclusive=inclusive,
         weighted=weighted,
     )  # fmt: skip
@@ -150,14 +149,14 @@ def test_equals_the_literal_definition(seed, people, joints, convention, alpha):
 
 def test_an_error_equal_to_the_threshold():
     pred, true = np.array([[[5.0, 0.0]]]), np.zeros((1, 1, 2))
-    how = {"head_px": [10.0], "annotated": [[True]]}
-    scores = {name: pckh(pred, true, convention=name, **how).mean for name in CONVENTIONS}
+    how = {"size_px": [10.0], "annotated": [[True]]}
+    scores = {name: pck(pred, true, convention=name, **how).mean for name in CONVENTIONS}
     assert scores == {"hrnet": 100, "mmpose": 0, "pytorch-pose": 0}
 
 
 def test_a_prediction_that_is_no_number_is_wrong():
     pred, true = np.full((1, 2, 2), np.nan), np.zeros((1, 2, 2))
-    result = pckh(pred, true, head_px=[10.0], annotated=[[True, False]])
+    result = pck(pred, true, size_px=[10.0], annotated=[[True, False]])
     assert result.mean == 0
     assert result.valid.tolist() == [[True, False]]
 
@@ -166,8 +165,8 @@ def test_uncounted_joints_are_scored_but_stay_out_of_the_mean():
     true = np.zeros((1, 16, 2))
     pred = true.copy()
     pred[0, [6, 7]] = 99
-    result = pckh(
-        pred, true, head_px=[10.0], annotated=np.ones((1, 16)), counted=counted_joints(MPII16)
+    result = pck(
+        pred, true, size_px=[10.0], annotated=np.ones((1, 16)), counted=counted_joints(MPII16)
     )
     assert result.mean == 100
     assert result.per_joint[[6, 7]].tolist() == [0, 0]
@@ -182,13 +181,13 @@ def test_groups_follow_joint_names_not_positions():
 
 
 def test_bad_arguments_are_named():
-    good = {"head_px": [1.0], "annotated": [[True]]}
+    good = {"size_px": [1.0], "annotated": [[True]]}
     xy = np.zeros((1, 1, 2))
     with pytest.raises(EdgeposeError, match="convention 'coco'"):
-        pckh(xy, xy, convention="coco", **good)
+        pck(xy, xy, convention="coco", **good)
     with pytest.raises(EdgeposeError, match="pred_xy"):
-        pckh(xy[0], xy, **good)
+        pck(xy[0], xy, **good)
     with pytest.raises(EdgeposeError, match="counted"):
-        pckh(xy, xy, counted=[True, False], **good)
-    with pytest.raises(EdgeposeError, match="head_px"):
-        pckh(xy, xy, head_px=[1.0, 2.0], annotated=[[True]])
+        pck(xy, xy, counted=[True, False], **good)
+    with pytest.raises(EdgeposeError, match="size_px"):
+        pck(xy, xy, size_px=[1.0, 2.0], annotated=[[True]])
