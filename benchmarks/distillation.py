@@ -13,15 +13,13 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgepose import api, registry
 from edgepose.evaluation import EvaluationSet, find_joints, score
 from edgepose.measure import model_executor
-from edgepose.metrics.bootstrap import paired_difference_ci
+from edgepose.metrics.bootstrap import interval
+from edgepose.metrics.metric import METRICS, Score
 from edgepose.models.pose_model import PoseModel
-
-ALPHAS = (0.5, 0.1)
 
 
 def trained(recipe: str, *, seed: int, teacher: bool, overrides: list[str], out: Path) -> PoseModel:
@@ -46,31 +44,29 @@ def main() -> None:
     recipe = api.read_recipe(options.recipe, options.overrides)
     val = registry.sources().module(recipe.data.source).open_split(recipe.data.config, "val")
     data = EvaluationSet.from_dataset(val, recipe.student.input_hw)
-    correct: dict[tuple[bool, float], list[NDArray[np.float64]]] = {}
-    valid = np.empty(0)
+    metric = METRICS[recipe.metric]
+    found: dict[bool, list[dict[str, Score]]] = {True: [], False: []}
     for seed in range(options.seeds):
-        for teacher in (True, False):
+        for teacher in found:
             model = trained(
                 options.recipe, seed=seed, teacher=teacher, overrides=options.overrides,
                 out=options.out,
             )  # fmt: skip
             executor = model_executor(model, options.out / ".work")
             joints = find_joints(executor, data, stride=model.spec.codec.stride)
-            words = []
-            for alpha in ALPHAS:
-                found = score(joints, data, alpha=alpha)
-                correct.setdefault((teacher, alpha), []).append(found.correct.astype(float))
-                valid = found.valid
-                words.append(f"PCKh@{alpha} {found.mean:.2f}")
-            print(
-                f"seed {seed} {'distilled' if teacher else 'plain':<10} {'  '.join(words)}",
-                flush=True,
-            )
-    for alpha in ALPHAS:
-        with_teacher, without = (np.mean(correct[side, alpha], axis=0) for side in (True, False))
-        value, low, high = paired_difference_ci(with_teacher, valid, without)
+            found[teacher].append(score(joints, data, metric))
+            words = [f"{name} {one.value:.2f}" for name, one in found[teacher][-1].items()]
+            side = "distilled" if teacher else "plain"
+            print(f"seed {seed} {side:<10} {'  '.join(words)}", flush=True)
+    for name in (metric.primary, metric.strict):
+        ours, plain = ([scores[name] for scores in found[side]] for side in (True, False))
+        value = np.mean([one.value for one in ours]) - np.mean([one.value for one in plain])
+        draws = np.mean([one.draws for one in ours], axis=0) - np.mean(
+            [one.draws for one in plain], axis=0
+        )
+        low, high = interval(draws)
         verdict = "the interval includes zero" if low <= 0 <= high else "not by chance alone"
-        print(f"distilled - plain, PCKh@{alpha}: {value:+.2f} [{low:+.2f}, {high:+.2f}] {verdict}")
+        print(f"distilled - plain, {name}: {value:+.2f} [{low:+.2f}, {high:+.2f}] {verdict}")
 
 
 if __name__ == "__main__":

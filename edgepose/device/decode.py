@@ -90,7 +90,8 @@ def refine_dark(
     safe = np.where(usable, curvature, 1.0)
     move = np.stack([dyy * dx - dxy * dy, dxx * dy - dxy * dx], axis=1) / safe[:, None]
     moved = at - np.where(usable[:, None], move, 0.0)
-    return moved.astype(np.float32).reshape(n, joints, 2)
+    refined: NDArray[np.float32] = moved.astype(np.float32).reshape(n, joints, 2)
+    return refined
 
 
 def heatmap_to_image_xy(
