@@ -101,18 +101,18 @@ def cache_folder() -> Path:
 def start_model(recipe: Recipe, data: PoseDataset) -> PoseModel:
     """The student before its first stage: a checkpoint's weights, or random ones."""
     student = recipe.student
-    names = student.skeleton or data.skeleton.name
-    joints = student.num_joints or skeleton(names).num_joints
-    if joints != data.skeleton.num_joints or names != data.skeleton.name:
+    named = skeleton(student.skeleton) if student.skeleton else data.skeleton
+    joints = student.num_joints or named.num_joints
+    if joints != data.skeleton.num_joints or named != data.skeleton:
         raise EdgeposeError(
-            f"the student has {joints} joints ({names}), the data {data.skeleton.num_joints} "
+            f"the student has {joints} joints ({named.name}), the data {data.skeleton.num_joints} "
             f"({data.skeleton.name})",
             fix="leave out student.num_joints and student.skeleton; the data set decides them",
         )
     if student.checkpoint is None:
         spec = ModelSpec(
             arch=student.arch, num_joints=joints, input_hw=student.input_hw,
-            skeleton=names, domain=data.domain,
+            skeleton=named.reference, domain=data.domain,
         )  # fmt: skip
         return PoseModel.fresh(spec, seed=recipe.seed)
     model = PoseModel.load(Path(student.checkpoint))
@@ -128,7 +128,7 @@ def start_model(recipe: Recipe, data: PoseDataset) -> PoseModel:
 
 
 def check_fits(model: PoseModel, data: PoseDataset, *, what: str) -> None:
-    found = (model.spec.num_joints, model.spec.skeleton)
+    found = (model.spec.num_joints, skeleton(model.spec.skeleton).name)
     wanted = (data.skeleton.num_joints, data.skeleton.name)
     if found != wanted:
         raise EdgeposeError(

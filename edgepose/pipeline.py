@@ -130,7 +130,7 @@ def make_teacher(run: Run, teacher: Teacher) -> PoseModel:
         arch=teacher.arch,
         num_joints=data.skeleton.num_joints,
         input_hw=run.recipe.student.input_hw,
-        skeleton=data.skeleton.name,
+        skeleton=data.skeleton.reference,
         domain=data.domain,
     )
     fresh = PoseModel.fresh(spec, seed=run.recipe.seed + 1)
