@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from edgepose import registry
 from edgepose.data.base import SPLITS, PoseDataset
 from edgepose.data.cache import cached
 from edgepose.data.calibration import open_calibration
+from edgepose.data.sift import NOTHING_BAD
 from edgepose.errors import EdgeposeError
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.quant.calibrate import MIN_IMAGES
@@ -21,6 +22,30 @@ from edgepose.skeleton import skeleton
 from edgepose.target import Target
 
 ReportProgress = Callable[[str, int, int], None]
+
+
+def open_splits(recipe: Recipe) -> dict[str, PoseDataset]:
+    """The data sets that a recipe names, to look at: its splits, and folders that stages calibrate on.
+
+    A source without labels has fewer splits than a run needs; those that it has are returned.
+    Raises the source's EdgeposeError where it has none at all.
+    """
+    module = registry.sources().module(recipe.data.source)
+    data: dict[str, PoseDataset] = {}
+    refused: list[EdgeposeError] = []
+    for split in SPLITS:
+        try:
+            data[split] = module.open_split(recipe.data.config, split)
+        except EdgeposeError as error:
+            if split != "val" or not data:
+                refused.append(error)
+    if refused:
+        raise refused[0]
+    for stage in recipe.stages:
+        folder = getattr(stage.config, "calibration", None)
+        if folder is not None:
+            data[f"{stage.name}.calibration"] = open_calibration(folder)
+    return {split: dataset for split, dataset in data.items() if len(dataset)}
 
 
 def open_data(recipe: Recipe, report: ReportProgress) -> dict[str, PoseDataset]:
@@ -40,6 +65,20 @@ def open_data(recipe: Recipe, report: ReportProgress) -> dict[str, PoseDataset]:
             for split, dataset in data.items()
         }
     return data
+
+
+def check_splits(data: Mapping[str, PoseDataset]) -> list[str]:
+    """Warnings of what the splits had to pass over; EdgeposeError where their skeletons differ."""
+    train = data["train"].skeleton
+    for split, dataset in data.items():
+        if dataset.skeleton != train:
+            raise EdgeposeError(
+                f"the training data has {train.name} joints, the {split} data "
+                f"{dataset.skeleton.name}",
+                fix="give annotations with the same joints in the same order",
+            )
+    found = {split: getattr(dataset, "bad", NOTHING_BAD) for split, dataset in data.items()}
+    return [f"{split} data: {bad.text}" for split, bad in found.items() if bad.count]
 
 
 def check_metric(recipe: Recipe, val: PoseDataset) -> None:

@@ -30,6 +30,7 @@ from edgepose.inputs import (
     ReportProgress,
     check_fits,
     check_metric,
+    check_splits,
     check_stages,
     open_data,
     start_model,
@@ -270,6 +271,8 @@ def compress(
         for stale in root.glob(f"{UNFINISHED}*"):  # of a run that was killed while it was written
             shutil.rmtree(stale, ignore_errors=True)
         data = open_data(recipe, report)
+        for passed_over in check_splits(data):
+            warn(passed_over)
         check_metric(recipe, data["val"])
         start = model = start_model(recipe, data["train"])
         check_stages(recipe, targets, start, data["calibration"])
