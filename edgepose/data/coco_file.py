@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.data.custom_skeleton import Pairs, make_skeleton, tidy
+from edgepose.data.json_labels import FARTHEST, is_id, list_pictures, load_coco, numbers, read_box
 from edgepose.data.photographs import Labels, around
 from edgepose.data.sift import MAX_BAD_SHARE, NOTHING_BAD, Bad, raise_problems, sift
 from edgepose.device.files import sha256_file
 from edgepose.errors import EdgeposeError
 from edgepose.skeleton import Skeleton
 
-_FARTHEST = 1e7  # pixels; beyond it, and for nan, a number is no coordinate
 _OVERLAP = 0.1  # part of a person's box that another's box covers: "multi_person"
 
 
@@ -83,7 +82,7 @@ def _read(
         if entry.get("category_id", category_id) != category_id:
             skipped["other category"] += 1
             continue
-        if not _is_id(entry.get("image_id")) or entry["image_id"] not in pictures:
+        if not is_id(entry.get("image_id")) or entry["image_id"] not in pictures:
             problems.append(f"{name} is of image {entry.get('image_id')!r}, which is not listed")
             continue
         parsed = _parse(entry, skeleton, name, problems)
@@ -114,7 +113,7 @@ def _entries(annotations: list[Any], problems: list[str]) -> Iterator[tuple[dict
     """Each annotation with an id of its own, and its name in messages."""
     seen: set[str] = set()
     for position, entry in enumerate(annotations):
-        if not isinstance(entry, dict) or not _is_id(entry.get("id")):
+        if not isinstance(entry, dict) or not is_id(entry.get("id")):
             problems.append(f"annotations[{position}] has no id")
         elif str(entry["id"]) in seen:
             problems.append(f"annotation {entry['id']} appears twice")
@@ -155,40 +154,8 @@ def _labels(
     )
 
 
-def _is_id(value: object) -> bool:
-    return isinstance(value, (int, str)) and not isinstance(value, bool)
-
-
 def _order(identity: int | str) -> tuple[int, int, str]:
     return (0, identity, "") if isinstance(identity, int) else (1, 0, str(identity))
-
-
-def load_json(path: Path, *, fix: str) -> Any:
-    """The content of a JSON file; EdgeposeError where it is none."""
-    if not path.is_file():
-        raise EdgeposeError(f"no annotation file at {path}", fix="check data.annotations")
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise EdgeposeError(f"{path} is not JSON ({error})", fix=fix) from error
-
-
-def load_coco(
-    path: Path, *, keys: tuple[str, ...] = ("images", "annotations", "categories")
-) -> dict[str, list[Any]]:
-    """The lists of a COCO file; EdgeposeError where one is missing."""
-    content = load_json(path, fix="give a COCO keypoint annotation file")
-    missing = [
-        key
-        for key in keys
-        if not isinstance(content, dict) or not isinstance(content.get(key), list)
-    ]
-    if missing:
-        raise EdgeposeError(
-            f"{path} lacks the list{'s' * (len(missing) > 1)} {', '.join(missing)}",
-            fix=f"give a COCO annotation file ({', '.join(keys)})",
-        )
-    return dict(content)
 
 
 def _skeleton_of(
@@ -229,54 +196,6 @@ def _skeleton_of(
     return made, category["id"]
 
 
-def list_pictures(
-    entries: list[Any], folder: Path, problems: list[str]
-) -> dict[object, tuple[str, tuple[int, int] | None]]:
-    """Image id -> (file name, (height, width) or None where the file does not say)."""
-    pictures: dict[object, tuple[str, tuple[int, int] | None]] = {}
-    for position, entry in enumerate(entries):
-        if not isinstance(entry, dict) or not {"id", "file_name"} <= set(entry):
-            problems.append(f"images[{position}] has no id or no file_name")
-            continue
-        identity, name = entry["id"], str(entry["file_name"])
-        if not _is_id(identity):
-            problems.append(f"images[{position}] has the id {identity!r}, not a number or a text")
-        elif identity in pictures:
-            problems.append(f"image {identity} appears twice")
-        elif not stays_inside(name):
-            problems.append(f"image {identity} has the file name {name!r}, outside {folder}")
-        else:
-            height, width = entry.get("height"), entry.get("width")
-            size = None
-            if isinstance(height, int) and isinstance(width, int) and min(height, width) > 0:
-                size = (height, width)
-            pictures[identity] = (name, size)
-    return pictures
-
-
-def stays_inside(name: str) -> bool:
-    """Whether a file name cannot leave the folder that it is relative to."""
-    parts = PurePosixPath(name.replace("\\", "/"))
-    return bool(name) and not parts.is_absolute() and ".." not in parts.parts
-
-
-def _numbers(value: object, count: int, *, finite: bool = True) -> NDArray[np.float64] | None:
-    """`count` numbers as an array, or None; if `finite`, ones that can be pixels."""
-    if not isinstance(value, list) or len(value) != count:
-        return None
-    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value):
-        return None
-    if finite and not all(abs(v) < _FARTHEST for v in value):
-        return None
-    return np.array([min(max(v, -1e30), 1e30) if v == v else v for v in value], dtype=np.float64)
-
-
-def read_box(value: object) -> NDArray[np.float32] | None:
-    """A bbox as (4,) float32, None where it is not four numbers; `sift` looks at what they say."""
-    box = _numbers(value, 4, finite=False)
-    return None if box is None else box.astype(np.float32)
-
-
 def _parse(
     entry: dict[str, Any], skeleton: Skeleton, name: str, problems: list[str]
 ) -> _Parsed | None:
@@ -294,7 +213,7 @@ def _parse(
         )
         return None
     else:
-        checked = _numbers(points, 3 * joints)
+        checked = numbers(points, 3 * joints)
         if checked is None:
             problems.append(f"{name} has keypoints that are not finite numbers")
             return None
@@ -306,7 +225,7 @@ def _parse(
         return None
     annotated = visibility > 0
     area = entry.get("area")
-    known = isinstance(area, (int, float)) and 0 < area < _FARTHEST**2
+    known = isinstance(area, (int, float)) and 0 < area < FARTHEST**2
     return _Parsed(
         joints_xy=np.where(annotated[:, None], triples[:, :2], 0.0).astype(np.float32),
         annotated=annotated,

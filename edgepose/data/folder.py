@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from edgepose.data.coco_file import list_pictures, load_json, read_box
 from edgepose.data.custom_skeleton import Definition, skeleton_of
 from edgepose.data.images import IMAGE_SUFFIXES, Picture
+from edgepose.data.json_labels import list_pictures, load_json, read_box
 from edgepose.data.photographs import PADDING, Labels, Photographs, around, unknown_split
 from edgepose.data.sift import MAX_BAD_SHARE, MaxBadShare, look_at, raise_problems, sift
 from edgepose.errors import EdgeposeError

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgepose.data.coco_file import load_json, stays_inside
+from edgepose.data.json_labels import load_json, stays_inside
 from edgepose.data.photographs import PADDING, Labels
 from edgepose.data.sift import raise_problems
 from edgepose.errors import EdgeposeError

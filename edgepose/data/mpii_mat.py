@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepose.data.coco_file import stays_inside
+from edgepose.data.json_labels import stays_inside
 from edgepose.data.matlab import field, items, load_mat, number, numeric
 from edgepose.data.mpii_json import PIXEL_STD, mpii_person
 from edgepose.data.photographs import PADDING, Labels

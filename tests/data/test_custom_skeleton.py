@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edgepose.artifact import SkeletonContract
+from edgepose.backends.common.contract import header_of
 from edgepose.data.coco import Config, open_split
 from edgepose.data.coco_file import read_coco
 from edgepose.data.custom_skeleton import Definition, make_skeleton, skeleton_of, tidy
@@ -18,6 +19,7 @@ from edgepose.errors import EdgeposeError
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.predict import Contract
 from edgepose.skeleton import COCO17, LSP14, MPII16, Skeleton, from_json
+from edgepose.target import load_target
 
 HORSE = ["Nose", "Left Eye", "Right Eye", "leftFrontHoof", "right_front-hoof", "tail"]
 
@@ -110,7 +112,7 @@ def test_pairs_that_the_recipe_gives() -> None:
         make(["a", "b"], (("a", "ear"),))
     with pytest.raises(EdgeposeError, match="a joint twice"):
         make(["a", "b", "c"], (("a", "b"), ("b", "c")))
-    with pytest.raises(EdgeposeError, match="is coco17|are coco17"):
+    with pytest.raises(EdgeposeError, match="are coco17, which has other flip pairs"):
         make(list(COCO17.joints), (("left_eye", "left_ear"),))
 
 
@@ -150,6 +152,9 @@ def test_the_definition_travels_with_the_model(
     assert loaded.spec == spec
     assert Contract.of_spec(loaded.spec).skeleton == data.skeleton
     assert SkeletonContract.of(data.skeleton).to_skeleton() == data.skeleton
+    target = load_target("host")
+    header = header_of(loaded, target, input_name="i", output_name="o", batch=1, tools=("numpy",))
+    assert header.skeleton.to_skeleton() == data.skeleton
     document = json.loads((tmp_path / "m" / "model.json").read_text())
     document["spec"]["skeleton"]["flip_pairs"] = [[0, 9]]
     (tmp_path / "m" / "model.json").write_text(json.dumps(document))
