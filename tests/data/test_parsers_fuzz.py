@@ -25,7 +25,7 @@ from edgepose.data.sift import sift
 from edgepose.errors import EdgeposeError
 
 LIMITS = settings(
-    max_examples=120,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
