@@ -11,6 +11,7 @@ from edgepose import registry
 from edgepose.artifact import MANIFEST_NAME, Artifact
 from edgepose.bench.photographs import score_photographs
 from edgepose.data.base import PoseDataset
+from edgepose.data.spec import open_spec
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import (
     EvaluationSet,
@@ -99,23 +100,8 @@ def open_executor(subject: Artifact | PoseModel, *, work: Path, threads: int | N
 
 
 def open_data(text: str) -> PoseDataset:
-    """The validation set of "synthetic", or all people of "coco:LABELS.json,IMAGE_FOLDER"."""
-    source, _, rest = text.partition(":")
-    sources = registry.sources()
-    parts = [part for part in rest.split(",") if part]
-    if source == "synthetic" and not parts:
-        module = sources.module("synthetic")
-        dataset: PoseDataset = module.open_split(module.Config(), "val")
-        return dataset
-    if source == "coco" and len(parts) == 2:
-        module = sources.module("coco")
-        config = module.Config(annotations=parts[0], images=parts[1], train_fraction=0.0)
-        dataset = module.open_split(config, "val")
-        return dataset
-    raise EdgeposeError(
-        f"cannot read the data set {text!r}",
-        fix="write --data synthetic, or --data coco:labels.json,images/",
-    )
+    """The validation set of "synthetic", or all people of e.g. "coco:LABELS.json,IMAGE_FOLDER"."""
+    return open_spec(text)
 
 
 def evaluate(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from edgepose import registry
 from edgepose.data.base import SPLITS, PoseDataset
 from edgepose.data.cache import cached
 from edgepose.data.calibration import open_calibration
+from edgepose.data.sift import NOTHING_BAD
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import labels_of
 from edgepose.metrics.metric import METRICS, Metric
@@ -21,6 +22,30 @@ from edgepose.skeleton import skeleton
 from edgepose.target import Target
 
 ReportProgress = Callable[[str, int, int], None]
+
+
+def open_splits(recipe: Recipe) -> dict[str, PoseDataset]:
+    """The data sets that a recipe names, to look at: its splits, and folders that stages calibrate on.
+
+    A source without labels has fewer splits than a run needs; those that it has are returned.
+    Raises the source's EdgeposeError where it has none at all.
+    """
+    module = registry.sources().module(recipe.data.source)
+    data: dict[str, PoseDataset] = {}
+    refused: list[EdgeposeError] = []
+    for split in SPLITS:
+        try:
+            data[split] = module.open_split(recipe.data.config, split)
+        except EdgeposeError as error:
+            if split != "val" or not data:
+                refused.append(error)
+    if refused:
+        raise refused[0]
+    for stage in recipe.stages:
+        folder = getattr(stage.config, "calibration", None)
+        if folder is not None:
+            data[f"{stage.name}.calibration"] = open_calibration(folder)
+    return {split: dataset for split, dataset in data.items() if len(dataset)}
 
 
 def open_data(recipe: Recipe, report: ReportProgress) -> dict[str, PoseDataset]:
@@ -40,6 +65,20 @@ def open_data(recipe: Recipe, report: ReportProgress) -> dict[str, PoseDataset]:
             for split, dataset in data.items()
         }
     return data
+
+
+def check_splits(data: Mapping[str, PoseDataset]) -> list[str]:
+    """Warnings of what the splits had to pass over; EdgeposeError where their skeletons differ."""
+    train = data["train"].skeleton
+    for split, dataset in data.items():
+        if dataset.skeleton != train:
+            raise EdgeposeError(
+                f"the training data has {train.name} joints, the {split} data "
+                f"{dataset.skeleton.name}",
+                fix="give annotations with the same joints in the same order",
+            )
+    found = {split: getattr(dataset, "bad", NOTHING_BAD) for split, dataset in data.items()}
+    return [f"{split} data: {bad.text}" for split, bad in found.items() if bad.count]
 
 
 def check_metric(recipe: Recipe, val: PoseDataset) -> Metric:
@@ -94,18 +133,18 @@ def cache_folder() -> Path:
 def start_model(recipe: Recipe, data: PoseDataset) -> PoseModel:
     """The student before its first stage: a checkpoint's weights, or random ones."""
     student = recipe.student
-    names = student.skeleton or data.skeleton.name
-    joints = student.num_joints or skeleton(names).num_joints
-    if joints != data.skeleton.num_joints or names != data.skeleton.name:
+    named = skeleton(student.skeleton) if student.skeleton else data.skeleton
+    joints = student.num_joints or named.num_joints
+    if joints != data.skeleton.num_joints or named != data.skeleton:
         raise EdgeposeError(
-            f"the student has {joints} joints ({names}), the data {data.skeleton.num_joints} "
+            f"the student has {joints} joints ({named.name}), the data {data.skeleton.num_joints} "
             f"({data.skeleton.name})",
             fix="leave out student.num_joints and student.skeleton; the data set decides them",
         )
     if student.checkpoint is None:
         spec = ModelSpec(
             arch=student.arch, num_joints=joints, input_hw=student.input_hw,
-            skeleton=names, domain=data.domain,
+            skeleton=named.reference, domain=data.domain,
         )  # fmt: skip
         return PoseModel.fresh(spec, seed=recipe.seed)
     model = PoseModel.load(Path(student.checkpoint))
@@ -121,7 +160,7 @@ def start_model(recipe: Recipe, data: PoseDataset) -> PoseModel:
 
 
 def check_fits(model: PoseModel, data: PoseDataset, *, what: str) -> None:
-    found = (model.spec.num_joints, model.spec.skeleton)
+    found = (model.spec.num_joints, skeleton(model.spec.skeleton).name)
     wanted = (data.skeleton.num_joints, data.skeleton.name)
     if found != wanted:
         raise EdgeposeError(

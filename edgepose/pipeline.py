@@ -31,6 +31,7 @@ from edgepose.inputs import (
     cache_folder,
     check_fits,
     check_metric,
+    check_splits,
     check_stages,
     open_data,
     start_model,
@@ -134,7 +135,7 @@ def make_teacher(run: Run, teacher: Teacher) -> PoseModel:
         arch=teacher.arch,
         num_joints=data.skeleton.num_joints,
         input_hw=run.recipe.student.input_hw,
-        skeleton=data.skeleton.name,
+        skeleton=data.skeleton.reference,
         domain=data.domain,
     )
     fresh = PoseModel.fresh(spec, seed=run.recipe.seed + 1)
@@ -275,6 +276,8 @@ def compress(
         for stale in root.glob(f"{UNFINISHED}*"):  # of a run that was killed while it was written
             shutil.rmtree(stale, ignore_errors=True)
         data = open_data(recipe, report)
+        for passed_over in check_splits(data):
+            warn(passed_over)
         metric = check_metric(recipe, data["val"])
         start = model = start_model(recipe, data["train"])
         check_stages(recipe, targets, start, data["calibration"])

@@ -7,7 +7,7 @@ from typing import Any
 from edgepose import registry
 from edgepose.cost import count_macs, planned_bytes
 from edgepose.data.base import SPLITS
-from edgepose.inputs import check_fits, check_metric, check_stages, start_model
+from edgepose.inputs import check_fits, check_metric, check_splits, check_stages, start_model
 from edgepose.models import build
 from edgepose.models.pose_model import PoseModel
 from edgepose.recipe import Recipe
@@ -23,6 +23,7 @@ def make_plan(recipe: Recipe) -> dict[str, Any]:
     """
     module = registry.sources().module(recipe.data.source)
     data = {split: module.open_split(recipe.data.config, split) for split in SPLITS}
+    check_splits(data)
     check_metric(recipe, data["val"])
     model = start_model(recipe, data["train"])
     export_config: Any = recipe.stage("export")

@@ -25,6 +25,7 @@ from edgepose.report.record import (
 from edgepose.report.schema import save_report
 from edgepose.report.waterfall import save_waterfall
 from edgepose.rows import differences, verdict
+from edgepose.skeleton import skeleton
 from edgepose.store import digest
 from edgepose.strict_files import builtin_folder
 
@@ -62,7 +63,7 @@ def build_report(run: Run, *, run_id: str, start: PoseModel, seconds: float) -> 
         student=StudentRecord(
             arch=start.spec.arch,
             input_hw=start.spec.input_hw,
-            skeleton=start.spec.skeleton,
+            skeleton=skeleton(start.spec.skeleton).name,
             starting_weights="random" if recipe.student.checkpoint is None else "checkpoint",
             starting_weights_sha256=None if recipe.student.checkpoint is None else start.sha256,
         ),

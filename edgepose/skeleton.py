@@ -1,8 +1,13 @@
-"""Named skeletons: joints, mirror pairs, limbs. Passed along, never guessed from a joint count."""
+"""Skeletons: joints, mirror pairs, limbs. Passed along, never guessed from a joint count.
+
+Three have names; any other is carried by its definition (`reference`, `from_json`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from edgepose.errors import EdgeposeError
 
@@ -29,6 +34,24 @@ class Skeleton:
         for a, b in self.flip_pairs:
             index[a], index[b] = b, a
         return tuple(index)
+
+    @property
+    def reference(self) -> str | Skeleton:
+        """What a model says of its skeleton: the name of a known one, else the definition itself."""
+        return self.name if SKELETONS.get(self.name) == self else self
+
+    @property
+    def fault(self) -> str | None:
+        """Why this cannot be a skeleton, or None."""
+        if not self.joints or not all(self.joints) or len(set(self.joints)) < self.num_joints:
+            return "its joints are not one or more different names"
+        pairs = [i for pair in self.flip_pairs for i in pair]
+        used = [*pairs, *(i for limb in self.limbs for i in limb), *self.uncounted]
+        if any(not 0 <= i < self.num_joints for i in used):
+            return f"an index is outside of its {self.num_joints} joints"
+        if len(set(pairs)) < len(pairs):
+            return "a joint is in two flip pairs"
+        return None
 
 
 MPII16 = Skeleton(
@@ -79,11 +102,37 @@ LSP14 = Skeleton(
 SKELETONS = {s.name: s for s in (MPII16, COCO17, LSP14)}
 
 
-def skeleton(name: str) -> Skeleton:
-    """The skeleton called `name`; EdgeposeError naming the known ones otherwise."""
-    if name not in SKELETONS:
-        raise EdgeposeError(f"unknown skeleton {name!r}", fix=f"use one of {', '.join(SKELETONS)}")
-    return SKELETONS[name]
+def skeleton(named: str | Skeleton) -> Skeleton:
+    """The skeleton of that name, or the given one itself; EdgeposeError naming the known ones."""
+    if isinstance(named, Skeleton):
+        return named
+    if named not in SKELETONS:
+        raise EdgeposeError(f"unknown skeleton {named!r}", fix=f"use one of {', '.join(SKELETONS)}")
+    return SKELETONS[named]
+
+
+def from_json(value: str | Mapping[str, Any]) -> str | Skeleton:
+    """A `reference` back from JSON: a name stays one; EdgeposeError for a broken definition."""
+    if isinstance(value, str):
+        return value
+
+    def pairs(key: str) -> tuple[tuple[int, int], ...]:
+        return tuple((int(a), int(b)) for a, b in value[key])
+
+    try:
+        found = Skeleton(
+            name=str(value["name"]),
+            joints=tuple(str(joint) for joint in value["joints"]),
+            flip_pairs=pairs("flip_pairs"),
+            limbs=pairs("limbs"),
+            uncounted=tuple(int(i) for i in value["uncounted"]),
+        )
+        fault = found.fault
+    except (KeyError, TypeError, ValueError) as error:
+        fault = f"it lacks or misstates {error}"
+    if fault is not None:
+        raise EdgeposeError(f"the skeleton cannot be right: {fault}", fix="use the file as written")
+    return found
 
 
 def shared_joints(

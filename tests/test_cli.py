@@ -59,7 +59,9 @@ def test_help_lists_every_command() -> None:
         assert command in result.output
 
 
-@pytest.mark.parametrize("command", [[c] for c in COMMANDS if c != "data"] + [["data", "preview"]])
+@pytest.mark.parametrize(
+    "command", [[c] for c in COMMANDS if c != "data"] + [["data", "preview"], ["data", "inspect"]]
+)
 def test_every_command_has_help_and_an_example(command: list[str]) -> None:
     result = run(*command, "-h")
     assert result.exit_code == 0

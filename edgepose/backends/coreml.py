@@ -246,7 +246,7 @@ def _description(model: PoseModel, precision: str) -> Description:
             f"{spec.codec.stride}, width / {spec.codec.stride}); the peak of each is the joint"
         ),
         user_defined={
-            "edgepose.skeleton": spec.skeleton,
+            "edgepose.skeleton": skeleton(spec.skeleton).name,
             "edgepose.joints": ",".join(joints),
             "edgepose.mean": ",".join(map(repr, pre.mean)),
             "edgepose.std": ",".join(map(repr, pre.std)),

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgepose.data.base import PoseDataset, PoseSample
 from edgepose.data.folder import Config as FolderConfig
-from edgepose.data.folder import FolderDataset
+from edgepose.data.folder import open_folder
 from edgepose.data.images import IMAGE_SUFFIXES, read_image
 from edgepose.device.files import sha256_file
 from edgepose.errors import EdgeposeError
@@ -122,7 +122,7 @@ def open_calibration(folder: str | Path, *, skeleton: str = "mpii16") -> PoseDat
         return CalibrationImages(folder, manifest, named_skeleton(skeleton))
     if not any(p.suffix.lower() in IMAGE_SUFFIXES for p in folder.rglob("*")):
         raise _empty(folder)
-    return FolderDataset(FolderConfig(root=folder, skeleton=skeleton, domain=PHOTOGRAPHS))
+    return open_folder(FolderConfig(root=folder, skeleton=skeleton, domain=PHOTOGRAPHS))
 
 
 def _empty(folder: Path) -> EdgeposeError:

@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.data.custom_skeleton import Pairs, make_skeleton, tidy
+from edgepose.data.json_labels import FARTHEST, is_id, list_pictures, load_coco, numbers, read_box
+from edgepose.data.photographs import Labels, around
+from edgepose.data.sift import MAX_BAD_SHARE, NOTHING_BAD, Bad, raise_problems, sift
 from edgepose.device.files import sha256_file
 from edgepose.errors import EdgeposeError
-from edgepose.skeleton import SKELETONS, Skeleton
+from edgepose.skeleton import Skeleton
 
-_SHOWN = 10  # problems listed before "and N more"
-_FARTHEST = 1e7  # pixels; beyond it, and for nan, a number is no coordinate
 _OVERLAP = 0.1  # part of a person's box that another's box covers: "multi_person"
-
-
-@dataclass(frozen=True)
-class Person:
-    """One annotated person; coordinates in image pixels as the file has them (0-based).
-
-    joints_xy (J, 2) float32, zero where not annotated; annotated (J,) bool;
-    box_xywh (4,) float32; area_px2 is nan where the file has none
-    """
-
-    annotation_id: int
-    image_id: int | str
-    file_name: str
-    image_hw: tuple[int, int] | None
-    joints_xy: NDArray[np.float32]
-    annotated: NDArray[np.bool_]
-    box_xywh: NDArray[np.float32]
-    area_px2: float
-    tags: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -46,43 +29,60 @@ class CocoFile:
     """A checked annotation file: its people by image and annotation, and what was left out."""
 
     path: Path
-    images: Path
     sha256: str
     skeleton: Skeleton
-    people: list[Person]
+    people: list[Labels]
     skipped: Mapping[str, int]
+    bad: Bad
 
 
-def read_coco(path: Path, images: Path, *, min_joints: int = 1) -> CocoFile:
+def read_coco(
+    path: Path,
+    images: Path,
+    *,
+    min_joints: int = 1,
+    category: str | None = None,
+    flip_pairs: Pairs | None = None,
+    max_bad_share: float = MAX_BAD_SHARE,
+) -> CocoFile:
     """Read and check a COCO keypoint file whose image names are relative to `images`.
 
-    Crowds, other categories, boxes without area and people with fewer than `min_joints` annotated
-    joints are skipped and counted. Everything that contradicts the format or names a missing image
-    raises one EdgeposeError that lists the problems.
+    category:   whose keypoints, where several have some ("person" is taken before others)
+    flip_pairs: joint names that a mirror swaps, where left and right in the names do not tell
+    Crowds, other categories and people with fewer than `min_joints` annotated joints are skipped
+    and counted. What `sift` finds unusable is passed over up to `max_bad_share`. Everything that
+    contradicts the format raises one EdgeposeError that lists the problems.
     """
-    content = _load(path)
     if not images.is_dir():
         raise EdgeposeError(f"no image folder at {images}", fix="check data.images")
+    if not path.is_file():
+        raise EdgeposeError(f"no annotation file at {path}", fix="check data.annotations")
+    file = _read(path, images, sha256_file(path), min_joints, category, flip_pairs)
+    kept, bad = sift(file.people, max_bad_share=max_bad_share, source=path)
+    return replace(file, people=kept, bad=bad)
+
+
+@lru_cache(maxsize=2)  # train and calibration read the same file, and COCO's is 240 MB
+def _read(
+    path: Path,
+    images: Path,
+    sha256: str,
+    min_joints: int,
+    category: str | None,
+    flip_pairs: Pairs | None,
+) -> CocoFile:
+    content = load_coco(path)
     problems: list[str] = []
-    skeleton, category = _skeleton_of(content["categories"], path)
-    pictures = _pictures(content["images"], images, problems)
+    skeleton, category_id = _skeleton_of(content["categories"], path, category, flip_pairs)
+    pictures = list_pictures(content["images"], images, problems)
     skipped: Counter[str] = Counter()
     rows: list[tuple[dict[str, Any], _Parsed]] = []
-    seen: set[object] = set()
     boxes: dict[object, list[NDArray[np.float32]]] = {}
-    for position, entry in enumerate(content["annotations"]):
-        if not isinstance(entry, dict) or not _is_id(entry.get("id")):
-            problems.append(f"annotations[{position}] has no id")
-            continue
-        name = f"annotation {entry['id']}"
-        if str(entry["id"]) in seen:
-            problems.append(f"{name} appears twice")
-            continue
-        seen.add(str(entry["id"]))
-        if entry.get("category_id", category) != category:
+    for entry, name in _entries(content["annotations"], problems):
+        if entry.get("category_id", category_id) != category_id:
             skipped["other category"] += 1
             continue
-        if not _is_id(entry.get("image_id")) or entry["image_id"] not in pictures:
+        if not is_id(entry.get("image_id")) or entry["image_id"] not in pictures:
             problems.append(f"{name} is of image {entry.get('image_id')!r}, which is not listed")
             continue
         parsed = _parse(entry, skeleton, name, problems)
@@ -91,44 +91,35 @@ def read_coco(path: Path, images: Path, *, min_joints: int = 1) -> CocoFile:
         boxes.setdefault(entry["image_id"], []).append(parsed.box_xywh)
         if entry.get("iscrowd"):
             skipped["crowd"] += 1
-        elif min(parsed.box_xywh[2:]) <= 0:
-            skipped["box without area"] += 1
         elif int(parsed.annotated.sum()) < min_joints:
             skipped["too few keypoints" if parsed.annotated.any() else "without keypoints"] += 1
         else:
             rows.append((entry, parsed))
-    for image_id in {entry["image_id"]: None for entry, _ in rows}:
-        if not (images / pictures[image_id][0]).is_file():
-            problems.append(f"image {pictures[image_id][0]} is missing from {images}")
-    if problems:
-        more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise EdgeposeError(
-            f"{path} has {len(problems)} problem{'s' * (len(problems) > 1)}:\n  "
-            + "\n  ".join(problems[:_SHOWN])
-            + more,
-            fix="correct the file, or point data.images at the right folder",
-        )
+    raise_problems(path, problems, fix="correct the file, or export it again")
+    rows.sort(key=lambda row: (_order(row[0]["image_id"]), _order(row[0]["id"])))
     people = [
-        Person(
-            annotation_id=entry["id"],
-            image_id=entry["image_id"],
-            file_name=pictures[entry["image_id"]][0],
-            image_hw=pictures[entry["image_id"]][1],
-            joints_xy=parsed.joints_xy,
-            annotated=parsed.annotated,
-            box_xywh=parsed.box_xywh,
-            area_px2=parsed.area_px2,
-            tags=_tags(parsed, boxes[entry["image_id"]]),
-        )
+        _labels(entry, parsed, images, pictures[entry["image_id"]], boxes[entry["image_id"]])
         for entry, parsed in rows
     ]
-    people.sort(key=lambda p: (_order(p.image_id), _order(p.annotation_id)))
     if not people:
         raise EdgeposeError(
             f"{path} has no person with keypoints (skipped: {dict(skipped) or 'nothing'})",
             fix="use an annotation file with keypoints, such as COCO's person_keypoints_*.json",
         )
-    return CocoFile(path, images, sha256_file(path), skeleton, people, dict(skipped))
+    return CocoFile(path, sha256, skeleton, people, dict(skipped), NOTHING_BAD)
+
+
+def _entries(annotations: list[Any], problems: list[str]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Each annotation with an id of its own, and its name in messages."""
+    seen: set[str] = set()
+    for position, entry in enumerate(annotations):
+        if not isinstance(entry, dict) or not is_id(entry.get("id")):
+            problems.append(f"annotations[{position}] has no id")
+        elif str(entry["id"]) in seen:
+            problems.append(f"annotation {entry['id']} appears twice")
+        else:
+            seen.add(str(entry["id"]))
+            yield entry, f"annotation {entry['id']}"
 
 
 @dataclass(frozen=True)
@@ -140,102 +131,76 @@ class _Parsed:
     occluded: bool
 
 
-def _is_id(value: object) -> bool:
-    return isinstance(value, (int, str)) and not isinstance(value, bool)
+def _labels(
+    entry: dict[str, Any],
+    parsed: _Parsed,
+    images: Path,
+    picture: tuple[str, tuple[int, int] | None],
+    boxes: list[NDArray[np.float32]],
+) -> Labels:
+    center, size = around(parsed.box_xywh)
+    return Labels(
+        sample_id=f"{entry['image_id']}/{entry['id']}",
+        image_id=str(entry["image_id"]),
+        path=images / picture[0],
+        joints_xy=parsed.joints_xy,
+        annotated=parsed.annotated,
+        box_xywh=parsed.box_xywh,
+        center_xy=center,
+        size_px=size,
+        area_px2=parsed.area_px2,
+        tags=_tags(parsed, boxes),
+        image_hw=picture[1],
+    )
 
 
 def _order(identity: int | str) -> tuple[int, int, str]:
     return (0, identity, "") if isinstance(identity, int) else (1, 0, str(identity))
 
 
-def _load(path: Path) -> dict[str, list[Any]]:
-    if not path.is_file():
-        raise EdgeposeError(f"no annotation file at {path}", fix="check data.annotations")
-    try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise EdgeposeError(
-            f"{path} is not JSON ({error})", fix="give a COCO keypoint annotation file"
-        ) from error
-    missing = [
-        key
-        for key in ("images", "annotations", "categories")
-        if not isinstance(content, dict) or not isinstance(content.get(key), list)
-    ]
-    if missing:
-        raise EdgeposeError(
-            f"{path} lacks the list{'s' * (len(missing) > 1)} {', '.join(missing)}",
-            fix="give a COCO keypoint annotation file (images, annotations, categories)",
-        )
-    return dict(content)
-
-
-def _skeleton_of(categories: list[Any], path: Path) -> tuple[Skeleton, object]:
-    """The skeleton whose joint names the category with keypoints lists, and its category id."""
+def _skeleton_of(
+    categories: list[Any], path: Path, wanted: str | None, flip_pairs: Pairs | None
+) -> tuple[Skeleton, object]:
+    """The skeleton that a category with keypoints defines, and that category's id."""
     named = [c for c in categories if isinstance(c, dict) and c.get("keypoints")]
-    if len(named) > 1:
-        named = [c for c in named if c.get("name") == "person"]
+    if wanted is not None or len(named) > 1:
+        named = [c for c in named if c.get("name") == (wanted or "person")]
     if len(named) != 1 or "id" not in named[0] or not isinstance(named[0]["keypoints"], list):
+        have = sorted({str(c.get("name")) for c in categories if isinstance(c, dict)})
         raise EdgeposeError(
-            f"{path} has no single category with keypoint names",
-            fix='list the joint names as "keypoints" in the person category',
+            f"{path} has no single category with keypoint names"
+            + (f" called {wanted!r}" if wanted else ""),
+            fix='list the joint names as "keypoints" in the category'
+            + (f", or name one as data.category ({', '.join(have[:8])})" if have else ""),
         )
-    names = tuple(
-        str(n).strip().lower().replace(" ", "_").replace("-", "_") for n in named[0]["keypoints"]
+    category = named[0]
+    names = [tidy(name) for name in category["keypoints"]]
+    limbs = category.get("skeleton") or []
+    if not isinstance(limbs, list) or not all(
+        isinstance(limb, list)
+        and len(limb) == 2
+        and all(isinstance(i, int) and 1 <= i <= len(names) for i in limb)
+        for limb in limbs
+    ):
+        raise EdgeposeError(
+            f"{path}: the category's skeleton is not pairs of keypoint numbers 1 to {len(names)}",
+            fix="number the keypoints from 1, as COCO does, or leave the skeleton out",
+        )
+    made = make_skeleton(
+        names,
+        [(a - 1, b - 1) for a, b in limbs],
+        flip_pairs=flip_pairs,
+        label=str(category.get("name", "")),
+        source=path,
     )
-    for candidate in SKELETONS.values():
-        if candidate.joints == names:
-            return candidate, named[0]["id"]
-    nearest = max(SKELETONS.values(), key=lambda s: len(set(s.joints) & set(names)))
-    wrong = [f"{a!r} where {nearest.name} has {b!r}"
-             for a, b in zip(names, nearest.joints, strict=False) if a != b]  # fmt: skip
-    detail = wrong[0] if wrong else f"{len(names)} names, {nearest.name} has {nearest.num_joints}"
-    raise EdgeposeError(
-        f"{path}: its keypoints are no known skeleton ({detail})",
-        fix=f"name and order the joints as one of {', '.join(SKELETONS)}",
-    )
-
-
-def _pictures(
-    entries: list[Any], folder: Path, problems: list[str]
-) -> dict[object, tuple[str, tuple[int, int] | None]]:
-    """Image id -> (file name, (height, width) or None where the file does not say)."""
-    pictures: dict[object, tuple[str, tuple[int, int] | None]] = {}
-    for position, entry in enumerate(entries):
-        if not isinstance(entry, dict) or not {"id", "file_name"} <= set(entry):
-            problems.append(f"images[{position}] has no id or no file_name")
-            continue
-        identity, name = entry["id"], str(entry["file_name"])
-        parts = PurePosixPath(name.replace("\\", "/"))
-        if not _is_id(identity):
-            problems.append(f"images[{position}] has the id {identity!r}, not a number or a text")
-        elif identity in pictures:
-            problems.append(f"image {identity} appears twice")
-        elif parts.is_absolute() or ".." in parts.parts:
-            problems.append(f"image {identity} has the file name {name!r}, outside {folder}")
-        else:
-            height, width = entry.get("height"), entry.get("width")
-            size = None
-            if isinstance(height, int) and isinstance(width, int) and min(height, width) > 0:
-                size = (height, width)
-            pictures[identity] = (name, size)
-    return pictures
-
-
-def _numbers(value: object, count: int) -> NDArray[np.float64] | None:
-    """`count` numbers that can be pixels as an array, or None."""
-    if not isinstance(value, list) or len(value) != count:
-        return None
-    if not all(isinstance(v, (int, float)) and abs(v) < _FARTHEST for v in value):
-        return None
-    return np.array(value, dtype=np.float64)
+    return made, category["id"]
 
 
 def _parse(
     entry: dict[str, Any], skeleton: Skeleton, name: str, problems: list[str]
 ) -> _Parsed | None:
-    box = _numbers(entry.get("bbox"), 4)
-    if box is None or min(box[2:]) < 0:
+    box = read_box(entry.get("bbox"))
+    if box is None:
         problems.append(f"{name} has the bbox {entry.get('bbox')!r}, not x, y, width, height")
         return None
     joints = skeleton.num_joints
@@ -248,7 +213,7 @@ def _parse(
         )
         return None
     else:
-        checked = _numbers(points, 3 * joints)
+        checked = numbers(points, 3 * joints)
         if checked is None:
             problems.append(f"{name} has keypoints that are not finite numbers")
             return None
@@ -260,11 +225,11 @@ def _parse(
         return None
     annotated = visibility > 0
     area = entry.get("area")
-    known = isinstance(area, (int, float)) and 0 < area < _FARTHEST**2
+    known = isinstance(area, (int, float)) and 0 < area < FARTHEST**2
     return _Parsed(
         joints_xy=np.where(annotated[:, None], triples[:, :2], 0.0).astype(np.float32),
         annotated=annotated,
-        box_xywh=box.astype(np.float32),
+        box_xywh=box,
         area_px2=float(area) if isinstance(area, (int, float)) and known else math.nan,
         occluded=bool((visibility == 1).any()),
     )

@@ -20,11 +20,11 @@ _BITS = 4  # of a pixel, in OpenCV's fixed point
 
 
 def limb_colour(skeleton: Skeleton, a: int, b: int) -> tuple[int, int, int]:
-    """Red for the person's right, blue for the left, green between."""
-    names = skeleton.joints[a], skeleton.joints[b]
-    if any("right" in n for n in names):
-        return _RIGHT
-    return _LEFT if any("left" in n for n in names) else _MIDDLE
+    """Red for the person's right, blue for the left, green between and for what joins the two."""
+    ends = {skeleton.joints[a], skeleton.joints[b]}
+    paired = {joint: k for pair in skeleton.flip_pairs for k, joint in enumerate(pair)}
+    sides = {paired.get(skeleton.joints.index(name)) for name in ends} - {None}
+    return _MIDDLE if len(sides) != 1 else (_RIGHT, _LEFT)[sides.pop() or 0]
 
 
 def _fixed(xy: NDArray[np.float64]) -> tuple[int, int]:
@@ -32,9 +32,11 @@ def _fixed(xy: NDArray[np.float64]) -> tuple[int, int]:
     return x, y
 
 
-def drawn(sample: PoseSample, skeleton: Skeleton, *, side_px: int, labels: bool = True) -> Image:
+def drawn(sample: PoseSample, skeleton: Skeleton, *, side_px: int, labels: bool = True,
+          tags: bool = True) -> Image:  # fmt: skip
     """(side_px, side_px, 3): the sample's picture, scaled to fit; with `labels`, joints, limbs, box
-    (yellow) and crop region (white) over it. Joints that are not annotated are left out."""
+    (yellow) and crop region (white) over it, and its tags as text unless `tags` is off. Joints that
+    are not annotated are left out."""
     height, width = sample.image.shape[:2]
     factor = side_px / max(height, width)
     size = (max(round(width * factor), 1), max(round(height * factor), 1))
@@ -57,16 +59,19 @@ def drawn(sample: PoseSample, skeleton: Skeleton, *, side_px: int, labels: bool 
     ):
         cv2.rectangle(tile, _fixed(place(low)), _fixed(place(high)), colour, 1, cv2.LINE_AA, _BITS)
     joints = place(sample.joints_xy)
-    thick = max(side_px // 160, 1)
+    thick = max(side_px // 120, 1)
+    dot = max(thick, 2)
     for a, b in skeleton.limbs:
         if sample.annotated[a] and sample.annotated[b]:
             cv2.line(tile, _fixed(joints[a]), _fixed(joints[b]), limb_colour(skeleton, a, b), thick,
                      cv2.LINE_AA, _BITS)  # fmt: skip
     for xy in joints[sample.annotated]:
-        cv2.circle(tile, _fixed(xy), (thick + 1) << _BITS, (255, 255, 255), -1, cv2.LINE_AA, _BITS)
-    tags = " ".join(sorted(sample.tags))
-    if tags:
-        cv2.putText(tile, tags, (3, side_px - 5), cv2.FONT_HERSHEY_SIMPLEX, side_px / 480, _TEXT, 1,
+        cv2.circle(tile, _fixed(xy), (dot + 1) << _BITS, (20, 20, 20), -1, cv2.LINE_AA, _BITS)
+    for xy in joints[sample.annotated]:
+        cv2.circle(tile, _fixed(xy), dot << _BITS, (255, 255, 255), -1, cv2.LINE_AA, _BITS)
+    words = " ".join(sorted(sample.tags))
+    if words and tags:
+        cv2.putText(tile, words, (3, side_px - 5), cv2.FONT_HERSHEY_SIMPLEX, side_px / 480, _TEXT, 1,
                     cv2.LINE_AA)  # fmt: skip
     return tile
 

@@ -22,7 +22,8 @@ from edgepose.device.files import replace_folder, write_atomic
 from edgepose.errors import EdgeposeError
 from edgepose.models import ARCHITECTURES, build, deploy
 from edgepose.models.plan import QuantPlan
-from edgepose.skeleton import skeleton
+from edgepose.skeleton import Skeleton, skeleton
+from edgepose.skeleton import from_json as skeleton_from_json
 
 FORMAT_VERSION = 1
 
@@ -47,12 +48,13 @@ class HeatmapCodec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """form: "train" (batch norm, deconvolutions) or "deploy" (batch norm folded, sub-pixel)."""
+    """skeleton: the name of a known one or a definition (`Skeleton.reference`);
+    form: "train" (batch norm, deconvolutions) or "deploy" (batch norm folded, sub-pixel)."""
 
     arch: str
     num_joints: int
     input_hw: tuple[int, int]
-    skeleton: str
+    skeleton: str | Skeleton
     domain: str = "unknown"
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     codec: HeatmapCodec = field(default_factory=HeatmapCodec)
@@ -73,7 +75,7 @@ class ModelSpec:
             arch=values["arch"],
             num_joints=values["num_joints"],
             input_hw=(values["input_hw"][0], values["input_hw"][1]),
-            skeleton=values["skeleton"],
+            skeleton=skeleton_from_json(values["skeleton"]),
             domain=values["domain"],
             preprocessing=Preprocessing(tuple(pre["mean"]), tuple(pre["std"]), pre["color"]),
             codec=HeatmapCodec(**values["codec"]),
@@ -269,6 +271,8 @@ class PoseModel:
             raise EdgeposeError(
                 f"{folder}/model.json lacks or misstates {error}", fix=fix
             ) from error
+        except EdgeposeError as error:
+            raise EdgeposeError(f"{folder}/model.json: {error.problem}", fix=fix) from error
         _check_spec(spec, folder)
         if hashlib.sha256(weights).hexdigest() != digest:
             raise EdgeposeError(

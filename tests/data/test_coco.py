@@ -168,7 +168,6 @@ def test_what_cannot_be_used_is_skipped_and_counted(world):
         person(200, 0, iscrowd=1),
         person(201, 0, seen=0),
         person(202, 0, seen=2),
-        person(203, 0, box=(5, 5, 0, 10)),
         person(204, 0, category_id=7),
     ]
     bare = person(205, 0)
@@ -177,8 +176,7 @@ def test_what_cannot_be_used_is_skipped_and_counted(world):
     file = read_coco(written(world), folder, min_joints=3)
     assert len(file.people) == 20
     assert file.skipped == {
-        "crowd": 1, "without keypoints": 2, "too few keypoints": 1, "box without area": 1,
-        "other category": 1,
+        "crowd": 1, "without keypoints": 2, "too few keypoints": 1, "other category": 1,
     }  # fmt: skip
 
 
@@ -234,12 +232,11 @@ BREAKS = {
     ].__setitem__(4, "left"),
     "visibility other than 0, 1, 2": lambda c: c["annotations"][3]["keypoints"].__setitem__(2, 3),
     "annotation 104 has the bbox": lambda c: c["annotations"][4].update(bbox=[1, 2, 3]),
-    "annotation 105 has the bbox": lambda c: c["annotations"][5].update(bbox=[1, 2, -3, 4]),
+    "annotation 105 has the bbox": lambda c: c["annotations"][5].update(bbox=[1, 2, "3", 4]),
     "annotation 106 has the bbox": lambda c: c["annotations"][6].pop("bbox"),
     "annotation 108 appears twice": lambda c: c["annotations"][7].update(id=108),
     "image 3 appears twice": lambda c: c["images"].append(dict(c["images"][3])),
     "of image 77, which is not listed": lambda c: c["annotations"][9].update(image_id=77),
-    "image gone.png is missing": lambda c: c["images"][10].update(file_name="gone.png"),
     "outside": lambda c: c["images"][11].update(file_name="../../etc/passwd"),
     "annotations[20] has no id": lambda c: c["annotations"].append({"image_id": 1}),
     "images[20] has no id or no file_name": lambda c: c["images"].append({"id": 99}),
@@ -342,24 +339,6 @@ def test_missing_files_and_folders(world, tmp_path):
         read_coco(tmp_path / "none.json", world[0])
     with pytest.raises(EdgeposeError, match="no image folder"):
         read_coco(written(world), tmp_path / "none")
-
-
-def test_unknown_joint_names_say_which(world):
-    folder, content = world
-    content["categories"][0]["keypoints"][3] = "left_horn"
-    with pytest.raises(EdgeposeError, match="'left_horn' where coco17 has 'left_ear'"):
-        read_coco(written(world), folder)
-    content["categories"][0]["keypoints"] = list(COCO17.joints[:5])
-    with pytest.raises(EdgeposeError, match="5 names"):
-        read_coco(written(world), folder)
-
-
-def test_an_image_of_another_size_than_annotated_is_refused(world):
-    folder, content = world
-    content["images"][4]["width"] = 90
-    config = Config(annotations=written(world), images=folder, train_fraction=1)
-    with pytest.raises(EdgeposeError, match="100 x 80 pixels, its annotation says 90 x 80"):
-        _ = open_split(config, "train")[4]
 
 
 def test_the_fingerprint_follows_labels_images_and_split(world):

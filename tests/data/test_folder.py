@@ -1,10 +1,13 @@
 """A folder of pictures without labels."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
 
-from edgepose.data.crop import crop_batch
+from edgepose.data.codec import encode_heatmaps
+from edgepose.data.crop import Augment, augment, crop_batch
 from edgepose.data.folder import Config, open_split
 from edgepose.errors import EdgeposeError
 
@@ -53,9 +56,10 @@ def test_the_fingerprint_follows_content_and_names(folder):
 
 
 def test_what_it_cannot_do_is_said(folder, tmp_path):
-    for split in ("train", "val"):
-        with pytest.raises(EdgeposeError, match="has no labels"):
-            open_split(Config(root=folder), split)
+    with pytest.raises(EdgeposeError, match="has no labels"):
+        open_split(Config(root=folder), "val")
+    with pytest.raises(EdgeposeError, match="unknown split"):
+        open_split(Config(root=folder), "test")
     with pytest.raises(EdgeposeError, match="no image folder"):
         open_split(Config(root=folder / "none"), "calibration")
     (folder / "empty").mkdir()
@@ -63,3 +67,60 @@ def test_what_it_cannot_do_is_said(folder, tmp_path):
         open_split(Config(root=folder / "empty"), "calibration")
     with pytest.raises(EdgeposeError, match="unknown skeleton"):
         open_split(Config(root=folder, skeleton="octopus"), "calibration")
+
+
+def test_it_can_train_but_no_label_counts(folder):
+    data = open_split(Config(root=folder), "train")
+    crop = augment(data[0], (64, 64), np.random.default_rng(0), Augment(), data.skeleton)
+    heatmaps, weights = encode_heatmaps(
+        crop.joints_xy, crop.annotated, heatmap_hw=(16, 16), stride=4, sigma=1
+    )
+    assert not weights.any()
+    assert not heatmaps.any()
+    assert len(data) == 3
+
+
+BOXES = {"a.JPG": [[5, 5, 10, 20], [0, 0, 30, 50]], "deep/c.webp": [[8, 8, 32, 16]]}
+
+
+@pytest.mark.parametrize("kind", ["names", "coco"])
+def test_people_are_those_of_the_boxes(folder, tmp_path, kind):
+    content = BOXES
+    if kind == "coco":
+        content = {
+            "images": [{"id": i, "file_name": name} for i, name in enumerate(BOXES)],
+            "annotations": [
+                {"image_id": i, "bbox": box}
+                for i, boxes in enumerate(BOXES.values())
+                for box in boxes
+            ],
+        }
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(content))
+    data = open_split(Config(root=folder, boxes=path), "train")
+    assert [s.sample_id for s in data] == ["a.JPG/0", "a.JPG/1", "deep/c.webp/0"]
+    assert data[0].box_xywh.tolist() == [5, 5, 10, 20]
+    assert (data[2].center_xy.tolist(), data[2].size_px) == ([24, 16], 40)
+    assert data.skipped == {"picture without a box": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ([], "is not a JSON object"),
+        ({"a.JPG": 5}, "not a list of boxes"),
+        ({"a.JPG": [[1, 2, 3]]}, "not x, y, width, height"),
+        ({"../a.JPG": [[1, 2, 3, 4]]}, "outside"),
+        ({"none.jpg": [[1, 2, 3, 4]]}, "image missing"),
+        ({"a.JPG": []}, "lists no box"),
+    ],
+)
+def test_boxes_that_are_none(folder, tmp_path, content, reason):
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    with pytest.raises(EdgeposeError, match=reason):
+        open_split(Config(root=folder, boxes=tmp_path / "boxes.json"), "train")
+
+
+def test_a_skeleton_by_its_definition(folder):
+    config = Config(root=folder, skeleton={"joints": ["nose", "left_ear", "right_ear"]})
+    assert open_split(config, "train").skeleton.flip_pairs == ((2, 1),)
