@@ -17,6 +17,7 @@ from torch import nn
 from edgepose.context import Context
 from edgepose.cost import planned_bytes
 from edgepose.errors import EdgeposeError
+from edgepose.models.own import output_layers
 from edgepose.models.pose_model import PoseModel
 from edgepose.stages import distill
 from edgepose.stages.distill import teach
@@ -56,7 +57,7 @@ def prune_channels(
         pruning_ratio=ratio,
         pruning_ratio_dict=limits,
         round_to=round_to,
-        ignored_layers=[pruned.get_submodule("final_layer")],
+        ignored_layers=output_layers(pruned, input_hw=input_hw),
     )
     pruner.step()
     return pruned
