@@ -123,6 +123,41 @@ _threads = click.option(
 )
 
 
+_skeleton = click.option(
+    "--skeleton", default=None, help="The joints of a checkpoint file, e.g. mpii16 or coco17."
+)
+_input = click.option(
+    "--input", "input_size", default=None, metavar="HxW",
+    help="The crop size of a checkpoint file, height x width.",
+)  # fmt: skip
+_bgr = click.option(
+    "--bgr", is_flag=True, help="A checkpoint file that was trained on BGR pictures."
+)
+_sha256 = click.option("--sha256", default=None, help="Of a checkpoint file, 64 hex digits.")
+
+
+def _load(
+    subject: str, skeleton: str | None, input_size: str | None, bgr: bool, sha256: str | None
+) -> Any:
+    """An artifact, a model folder, a checkpoint file or the URL of one."""
+    from edgepose import api
+    from edgepose.errors import EdgeposeError
+
+    size = None
+    if input_size is not None:
+        sides = input_size.lower().split("x")
+        if len(sides) != 2 or not all(side.isdecimal() for side in sides):
+            raise EdgeposeError(
+                f"not a size: {input_size!r}", fix="write --input height x width, as in 256x192"
+            )
+        size = (int(sides[0]), int(sides[1]))
+    with _progress() as progress:
+        return api.load(
+            subject, skeleton=skeleton, input_hw=size, color="BGR" if bgr else "RGB",
+            sha256=sha256, progress=progress, warn=_warn,
+        )  # fmt: skip
+
+
 def _compress(recipe: str, overrides: Sequence[str], out: Path, as_json: bool) -> None:
     from edgepose import api
     from edgepose.report.schema import load_report
@@ -183,26 +218,41 @@ def train(recipe: str, overrides: tuple[str, ...], out: Path, as_json: bool) -> 
 @main.command(
     cls=_Command,
     example="edgepose eval reports/smoke/latest/model\n"
-    "edgepose eval reports/smoke/latest/artifacts/host --data coco:labels.json,images/",
+    "edgepose eval reports/smoke/latest/artifacts/host --data coco:labels.json,images/\n"
+    "edgepose eval hrnet_w32.pth --skeleton mpii16 --input 256x256",
 )
-@click.argument("subject", type=click.Path(path_type=Path))
+@click.argument("subject")
 @click.option(
     "--data", default="synthetic", show_default=True,
     help="synthetic, or coco:LABELS.json,IMAGE_FOLDER.",
 )  # fmt: skip
+@_skeleton
+@_input
+@_bgr
+@_sha256
 @_threads
 @_json
-def eval(subject: Path, data: str, threads: int | None, as_json: bool) -> None:
-    """Score a model folder or an artifact folder on labelled people."""
+def eval(
+    subject: str,
+    data: str,
+    skeleton: str | None,
+    input_size: str | None,
+    bgr: bool,
+    sha256: str | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Score a model folder, an artifact folder or a checkpoint file on labelled people."""
     from edgepose import api
     from edgepose.report.scores import scores_text
 
+    loaded = _load(subject, skeleton, input_size, bgr, sha256)
     with _progress() as progress:
-        result = api.evaluate(subject, data=data, threads=threads, progress=progress)
+        result = api.evaluate(loaded, data=data, threads=threads, progress=progress)
     if as_json:
         _print_json(result)
     else:
-        click.echo(scores_text(str(subject), result))
+        click.echo(scores_text(subject, result))
 
 
 @main.command(
@@ -275,9 +325,13 @@ def bench(
 )
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--artifact", "folder", required=True, type=click.Path(path_type=Path),
-    help="Artifact folder, or the model folder of a run.",
+    "--artifact", "source", required=True,
+    help="Artifact folder, the model folder of a run, or a checkpoint file.",
 )  # fmt: skip
+@_skeleton
+@_input
+@_bgr
+@_sha256
 @click.option(
     "--boxes", type=click.Path(path_type=Path), default=None, help="COCO json with person boxes."
 )
@@ -292,7 +346,11 @@ def bench(
 @_json
 def predict(
     images: tuple[Path, ...],
-    folder: Path,
+    source: str,
+    skeleton: str | None,
+    input_size: str | None,
+    bgr: bool,
+    sha256: str | None,
     boxes: Path | None,
     box: str | None,
     flip: bool,
@@ -304,7 +362,7 @@ def predict(
     from edgepose.artifact import Artifact
     from edgepose.predict import Contract, open_photos, parse_box, predict_images, write_predictions
 
-    subject = api.load(folder)
+    subject = _load(source, skeleton, input_size, bgr, sha256)
     contract = (
         Contract.of_artifact(subject)
         if isinstance(subject, Artifact)
@@ -359,6 +417,46 @@ def preview(count: int, split: str, path: Path) -> None:
     module = registry.sources().module("synthetic")
     contact_sheet(module.open_split(module.Config(), split), count, path, columns=8, scale=1.0)
     click.echo(str(path))
+
+
+@main.group(context_settings=CONTEXT)
+def cache() -> None:
+    """Look at the checkpoints that were downloaded, or remove them."""
+
+
+@cache.command("list", cls=_Command, example="edgepose cache list --json")
+@_json
+def cache_list(as_json: bool) -> None:
+    """List downloaded checkpoints, the most recently used first."""
+    from datetime import datetime
+
+    from edgepose.fetch import downloads_folder, entries, limit_bytes
+
+    found, limit = entries(), limit_bytes()
+    if as_json:
+        rows = [
+            {"name": e.name, "url": e.url, "sha256": e.sha256, "bytes": e.size_bytes,
+             "used": datetime.fromtimestamp(e.used).isoformat(timespec="seconds"),
+             "folder": str(e.folder)}
+            for e in found
+        ]  # fmt: skip
+        folder = str(downloads_folder())
+        _print_json({"folder": folder, "limit_bytes": limit, "entries": rows})
+        return
+    for e in found:
+        used = datetime.fromtimestamp(e.used).strftime("%Y-%m-%d %H:%M")
+        state = f"sha256 {e.sha256[:12]}" if e.sha256 else "not whole"
+        click.echo(f"{e.size_bytes / 1e6:>9.1f} MB  {used}  {state:<19}  {e.name}")
+    total = sum(e.size_bytes for e in found)
+    click.echo(f"{total / 1e6:.1f} MB of {limit / 1e6:.0f} MB in {downloads_folder()}")
+
+
+@cache.command("clear", cls=_Command, example="edgepose cache clear")
+def cache_clear() -> None:
+    """Remove every downloaded checkpoint."""
+    from edgepose.fetch import clear, downloads_folder
+
+    click.echo(f"{clear() / 1e6:.1f} MB removed from {downloads_folder()}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import edgepose
@@ -106,7 +106,7 @@ def _teacher(run: Run) -> TeacherRecord | None:
     return TeacherRecord(
         name="teacher",
         arch=arch,
-        source="trained in this run" if checkpoint is None else Path(checkpoint).name,
+        source="trained in this run" if checkpoint is None else PurePosixPath(checkpoint).name,
         sha256=run.teacher.sha256,
         score=row.metrics,
         note=None if arch == "hrnet_w48" else NOT_HRNET,

@@ -105,7 +105,9 @@ def make(arch: str, *, num_joints: int) -> nn.Module:
     return network.float()
 
 
-def find_stride(network: nn.Module, *, arch: str, num_joints: int, input_hw: tuple[int, int]) -> int:
+def find_stride(
+    network: nn.Module, *, arch: str, num_joints: int, input_hw: tuple[int, int]
+) -> int:
     """Input pixels per heatmap pixel, read off a forward pass on zeros.
 
     Raises EdgeposeError for a network whose output is not (N, num_joints, H / stride, W / stride).
