@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from edgepose.errors import EdgeposeError
 from edgepose.fetch import Source, check_source
 from edgepose.skeleton import SKELETONS
 from edgepose.strict_files import Rules, override, read_layers
@@ -60,7 +61,10 @@ class _Weights(_Strict):
     @model_validator(mode="after")
     def _can_be_trusted(self) -> Self:
         if self.source is not None:
-            check_source(self.source)
+            try:
+                check_source(self.source)
+            except EdgeposeError as error:
+                raise ValueError(f"{error.problem}; {error.fix}") from error
         elif self.sha256 is not None or self.color != "RGB":
             raise ValueError("sha256 and color are of a checkpoint, and none is named")
         return self

@@ -79,7 +79,7 @@ def load_checkpoint(
             fix=f"set arch: {found}, or give another checkpoint",
         )
     spec = ModelSpec(found, joints.num_joints, input_hw, skeleton, domain=domain)
-    base = PoseModel.fresh(spec, seed=seed)
+    base = _base(spec, state.layout, seed=seed)
     complete, notes = _completed(state, base, path)
     _check_fit(complete, base, path)
     _check_joints(complete, path, skeleton=skeleton)
@@ -92,6 +92,14 @@ def load_checkpoint(
     if widened:
         notes.append(f"{len(widened)} tensors have other widths than a published {found}")
     return Loaded(PoseModel(spec, complete), state.layout, tuple(notes))
+
+
+def _base(spec: ModelSpec, layout: str, *, seed: int) -> PoseModel:
+    """The architecture with random weights; with shapes alone where nothing of it will be kept."""
+    if layout in ("imagenet", "own"):
+        return PoseModel.fresh(spec, seed=seed)
+    with torch.device("meta"):
+        return PoseModel(spec, dict(build(spec.arch, num_joints=spec.num_joints).state_dict()))
 
 
 def _plain_names(tensors: Mapping[str, Tensor], arch: str, num_joints: int) -> dict[str, Tensor]:
@@ -119,7 +127,7 @@ def _completed(
             notes.append(f"{len(state.dropped)} tensors of its classifier were dropped")
     for key in base.tensors:
         if key.endswith(BOOKKEEPING) and key not in tensors:
-            tensors[key] = base.tensors[key]
+            tensors[key] = torch.zeros((), dtype=torch.int64)
     return tensors, notes
 
 
@@ -129,8 +137,7 @@ def _check_fit(tensors: dict[str, Tensor], base: PoseModel, path: Path) -> None:
     Other widths are taken where the whole network agrees on them; kernel sizes are never.
     """
     arch = base.spec.arch
-    network = base.module()
-    expected = network.state_dict()
+    expected = base.tensors
     missing = [key for key in expected if key not in tensors]
     unexpected = [key for key in tensors if key not in expected]
     wrong = [
@@ -140,6 +147,7 @@ def _check_fit(tensors: dict[str, Tensor], base: PoseModel, path: Path) -> None:
     ]
     if not missing and not unexpected:
         if wrong and _only_widths(tensors, expected):
+            network = build(arch, num_joints=base.spec.num_joints)
             fit_widths(network, {key: value.shape for key, value in tensors.items()})
             if _runs(network, tensors):
                 return

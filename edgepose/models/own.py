@@ -170,7 +170,7 @@ def output_layers(network: nn.Module, *, input_hw: tuple[int, int]) -> list[nn.M
         sources = [source for source, _ in step.next_functions]
         if any(word in step.name() for word in ("Convolution", "Addmm", "MmBackward")):
             own = [owners.get(id(getattr(source, "variable", None))) for source in sources]
-            layers += [layer for layer in own if layer is not None and layer not in layers]
+            layers += [layer for layer in own if layer is not None]
         else:
             waiting += sources
-    return layers
+    return list(dict.fromkeys(layers))

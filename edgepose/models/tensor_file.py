@@ -124,17 +124,18 @@ def _state_dict(path: Path) -> dict[str, Any]:
 def _unreadable(path: Path, error: Exception) -> EdgeposeError:
     text = " ".join(str(error).split())
     if not any(word in text for word in _CODE_WORDS):
-        first = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        said = re.split(r"\. |\n", str(error).strip())[0][:200]
         return EdgeposeError(
-            f"{path} is truncated, damaged or no checkpoint: {first[0][:200]}",
+            f"{path} is truncated, damaged or no checkpoint: "
+            f"{said if ' ' in said else type(error).__name__}",
             fix="fetch the file again, whole; give a .pth, .pt or .safetensors file",
         )
     named = _CODE.search(text)
     what = f" ({named[1]})" if named else " (TorchScript)" if "TorchScript" in text else ""
     return EdgeposeError(
-        f"{path} holds pickled Python objects{what} beside tensors; "
-        "they can run code, so the file is refused",
-        fix="where you trust it, load it there and save model.state_dict() alone",
+        f"{path} holds pickled Python objects{what} beside tensors, or is damaged; "
+        "such objects can run code, so the file is refused",
+        fix="save model.state_dict() alone, where the file was made",
     )
 
 
