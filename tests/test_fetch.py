@@ -18,7 +18,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from edgepose import api, fetch
+from edgepose import api, download, fetch
 from edgepose.cli import main
 from edgepose.errors import EdgeposeError
 from edgepose.fetch import Source
@@ -94,7 +94,7 @@ def site() -> Iterator[Site]:
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEPOSE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("EDGEPOSE_OFFLINE", raising=False)
-    monkeypatch.setattr("edgepose.fetch.time.sleep", lambda _: None)
+    monkeypatch.setattr("edgepose.download.time.sleep", lambda _: None)
 
 
 def get(site: Site, name: str = "/w.pth", sha256: str | None = SHA, **more: Any) -> Path:
@@ -232,7 +232,7 @@ def test_answers_other_than_the_file(site: Site, tmp_path: Path) -> None:
     site.status = 503
     with pytest.raises(EdgeposeError, match="answers 503"):
         get(site)
-    assert len(site.asked) == 1 + fetch.ATTEMPTS
+    assert len(site.asked) == 1 + download.ATTEMPTS
     site.status, site.redirect = 200, "ftp://host/w.pth"
     with pytest.raises(EdgeposeError, match="redirects to ftp"):
         get(site)
@@ -251,7 +251,7 @@ def test_offline(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_full_disk(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     with monkeypatch.context() as patch:
-        patch.setattr("edgepose.fetch.shutil.disk_usage", lambda _: usage)
+        patch.setattr("edgepose.download.shutil.disk_usage", lambda _: usage)
         with pytest.raises(EdgeposeError, match="needs 3 MB more") as raised:
             get(site)
     assert "EDGEPOSE_CACHE" in raised.value.fix
