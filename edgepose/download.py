@@ -50,9 +50,7 @@ def _read_some(url: str, part: Path, limit_bytes: int, report: Report) -> str:
     class _SameSafety(urllib.request.HTTPRedirectHandler):
         """Follows redirects, but never from https to anything else."""
 
-        def redirect_request(
-            self, req: Any, fp: Any, code: Any, msg: Any, hd: Any, to: str
-        ) -> Any:
+        def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, hd: Any, to: str) -> Any:
             if urlsplit(to).scheme != urlsplit(req.full_url).scheme:
                 raise EdgeposeError(
                     f"{url} redirects to {to}", fix="give the URL of the file itself"
