@@ -22,6 +22,7 @@ from edgepose.evaluation import (
     score,
     subset_values,
 )
+from edgepose.fetch import Source, is_url
 from edgepose.measure import model_executor
 from edgepose.metrics.metric import METRICS, natural
 from edgepose.metrics.tables import score_files
@@ -30,6 +31,7 @@ from edgepose.models.pose_model import PoseModel
 from edgepose.pipeline import compress as run_recipe
 from edgepose.predict import Contract
 from edgepose.recipe import Recipe, load_recipe
+from edgepose.weights import Wanted, load_weights
 
 Progress = Callable[[str, int, int], None]
 
@@ -70,9 +72,31 @@ def compress(
     )
 
 
-def load(path: str | Path) -> Artifact | PoseModel:
-    """The artifact or the pose model in a folder, every file checked against its hash."""
-    folder = Path(path)
+def load(
+    path: str | Path,
+    *,
+    skeleton: str | None = None,
+    input_hw: tuple[int, int] | None = None,
+    arch: str | None = None,
+    color: str = "RGB",
+    sha256: str | None = None,
+    progress: Progress = _quiet,
+    warn: Callable[[str], None] = print,
+) -> Artifact | PoseModel:
+    """The artifact or the pose model in a folder, every file checked against its hash.
+
+    Also a checkpoint file (.pth, .pt, .safetensors) or its URL; such a file does not say its skeleton
+    and crop size, which are passed: see edgepose/models/checkpoints.py for these and the rest.
+    """
+    source, folder = Source(str(path), sha256), Path(path)
+    if is_url(source.location) or folder.is_file():
+        if skeleton is None or input_hw is None:
+            raise EdgeposeError(
+                f"{path} is a checkpoint file, which names neither its joints nor its crop size",
+                fix="add --skeleton (e.g. mpii16) and --input (height x width, e.g. 256x192)",
+            )
+        wanted = Wanted(skeleton, input_hw, arch, color)
+        return load_weights(source, wanted, report=progress, warn=warn)
     if (folder / MANIFEST_NAME).exists():
         return Artifact.load(folder)
     if folder.is_dir() and not (folder / "model.json").exists():

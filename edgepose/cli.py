@@ -123,6 +123,41 @@ _threads = click.option(
 )
 
 
+_skeleton = click.option(
+    "--skeleton", default=None, help="The joints of a checkpoint file, e.g. mpii16 or coco17."
+)
+_input = click.option(
+    "--input", "input_size", default=None, metavar="HxW",
+    help="The crop size of a checkpoint file, height x width.",
+)  # fmt: skip
+_bgr = click.option(
+    "--bgr", is_flag=True, help="A checkpoint file that was trained on BGR pictures."
+)
+_sha256 = click.option("--sha256", default=None, help="Of a checkpoint file, 64 hex digits.")
+
+
+def _load(
+    subject: str, skeleton: str | None, input_size: str | None, bgr: bool, sha256: str | None
+) -> Any:
+    """An artifact, a model folder, a checkpoint file or the URL of one."""
+    from edgepose import api
+    from edgepose.errors import EdgeposeError
+
+    size = None
+    if input_size is not None:
+        sides = input_size.lower().split("x")
+        if len(sides) != 2 or not all(side.isdecimal() for side in sides):
+            raise EdgeposeError(
+                f"not a size: {input_size!r}", fix="write --input height x width, as in 256x192"
+            )
+        size = (int(sides[0]), int(sides[1]))
+    with _progress() as progress:
+        return api.load(
+            subject, skeleton=skeleton, input_hw=size, color="BGR" if bgr else "RGB",
+            sha256=sha256, progress=progress, warn=_warn,
+        )  # fmt: skip
+
+
 def _compress(recipe: str, overrides: Sequence[str], out: Path, as_json: bool) -> None:
     from edgepose import api
     from edgepose.report.schema import load_report
@@ -205,9 +240,10 @@ def publish(run: Path, to: Path, photographs: tuple[str, ...]) -> None:
     cls=_Command,
     example="edgepose eval reports/smoke/latest/model\n"
     "edgepose eval reports/smoke/latest/artifacts/host --data coco:labels.json,images/\n"
+    "edgepose eval hrnet_w32.pth --skeleton mpii16 --input 256x256\n"
     "edgepose eval --predictions preds_valid.mat --ground-truth gt_valid.mat",
 )
-@click.argument("subject", required=False, type=click.Path(path_type=Path))
+@click.argument("subject", required=False)
 @click.option(
     "--data", default="synthetic", show_default=True,
     help="synthetic, or coco:LABELS.json,IMAGE_FOLDER.",
@@ -233,20 +269,28 @@ def publish(run: Path, to: Path, photographs: tuple[str, ...]) -> None:
     "--coordinate-base", type=click.Choice(["0", "1"]), default=None,
     help="The first pixel of --predictions [default: as the labels: MPII, LSP 1; COCO 0].",
 )  # fmt: skip
+@_skeleton
+@_input
+@_bgr
+@_sha256
 @_threads
 @_json
 def eval(
-    subject: Path | None,
+    subject: str | None,
     data: str,
     metric: str | None,
     predictions: Path | None,
     ground_truth: Path | None,
     convention: str | None,
     coordinate_base: str | None,
+    skeleton: str | None,
+    input_size: str | None,
+    bgr: bool,
+    sha256: str | None,
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Score a model folder or an artifact folder on labelled people, or a file of predictions."""
+    """Score a model, an artifact or a checkpoint file on labelled people, or a file of predictions."""
     from edgepose import api
     from edgepose.report.scores import scores_text
     from edgepose.report.tables import tables_text
@@ -254,7 +298,7 @@ def eval(
     if predictions is not None or ground_truth is not None or subject is None:
         if subject is not None or predictions is None or ground_truth is None:
             raise click.UsageError(
-                "give a model or artifact folder, or both --predictions and --ground-truth"
+                "give a model, an artifact or a checkpoint, or both --predictions and --ground-truth"
             )
         result = api.score_predictions(
             predictions,
@@ -267,11 +311,12 @@ def eval(
     else:
         if convention is not None or coordinate_base is not None:
             raise click.UsageError("--convention and --coordinate-base belong to --predictions")
+        loaded = _load(subject, skeleton, input_size, bgr, sha256)
         with _progress() as progress:
             result = api.evaluate(
-                subject, data=data, metric=metric, threads=threads, progress=progress
+                loaded, data=data, metric=metric, threads=threads, progress=progress
             )
-        text = scores_text(str(subject), result)
+        text = scores_text(subject, result)
     if as_json:
         _print_json(result)
     else:
@@ -348,9 +393,13 @@ def bench(
 )
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--artifact", "folder", required=True, type=click.Path(path_type=Path),
-    help="Artifact folder, or the model folder of a run.",
+    "--artifact", "source", required=True,
+    help="Artifact folder, the model folder of a run, or a checkpoint file.",
 )  # fmt: skip
+@_skeleton
+@_input
+@_bgr
+@_sha256
 @click.option(
     "--boxes", type=click.Path(path_type=Path), default=None, help="COCO json with person boxes."
 )
@@ -365,7 +414,11 @@ def bench(
 @_json
 def predict(
     images: tuple[Path, ...],
-    folder: Path,
+    source: str,
+    skeleton: str | None,
+    input_size: str | None,
+    bgr: bool,
+    sha256: str | None,
     boxes: Path | None,
     box: str | None,
     flip: bool,
@@ -377,7 +430,7 @@ def predict(
     from edgepose.artifact import Artifact
     from edgepose.predict import Contract, open_photos, parse_box, predict_images, write_predictions
 
-    subject = api.load(folder)
+    subject = _load(source, skeleton, input_size, bgr, sha256)
     contract = (
         Contract.of_artifact(subject)
         if isinstance(subject, Artifact)
@@ -489,6 +542,46 @@ def inspect(
         return
     click.echo(inspection_text(result))
     click.echo(f"sheet: {path}")
+
+
+@main.group(context_settings=CONTEXT)
+def cache() -> None:
+    """Look at the checkpoints that were downloaded, or remove them."""
+
+
+@cache.command("list", cls=_Command, example="edgepose cache list --json")
+@_json
+def cache_list(as_json: bool) -> None:
+    """List downloaded checkpoints, the most recently used first."""
+    from datetime import datetime
+
+    from edgepose.fetch import downloads_folder, entries, limit_bytes
+
+    found, limit = entries(), limit_bytes()
+    if as_json:
+        rows = [
+            {"name": e.name, "url": e.url, "sha256": e.sha256, "bytes": e.size_bytes,
+             "used": datetime.fromtimestamp(e.used).isoformat(timespec="seconds"),
+             "folder": str(e.folder)}
+            for e in found
+        ]  # fmt: skip
+        folder = str(downloads_folder())
+        _print_json({"folder": folder, "limit_bytes": limit, "entries": rows})
+        return
+    for e in found:
+        used = datetime.fromtimestamp(e.used).strftime("%Y-%m-%d %H:%M")
+        state = f"sha256 {e.sha256[:12]}" if e.sha256 else "not whole"
+        click.echo(f"{e.size_bytes / 1e6:>9.1f} MB  {used}  {state:<19}  {e.name}")
+    total = sum(e.size_bytes for e in found)
+    click.echo(f"{total / 1e6:.1f} MB of {limit / 1e6:.0f} MB in {downloads_folder()}")
+
+
+@cache.command("clear", cls=_Command, example="edgepose cache clear")
+def cache_clear() -> None:
+    """Remove every downloaded checkpoint."""
+    from edgepose.fetch import clear, downloads_folder
+
+    click.echo(f"{clear() / 1e6:.1f} MB removed from {downloads_folder()}")
 
 
 if __name__ == "__main__":

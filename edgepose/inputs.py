@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 
 from edgepose import registry
 from edgepose.data.base import SPLITS, PoseDataset
@@ -14,12 +13,17 @@ from edgepose.data.calibration import open_calibration
 from edgepose.data.sift import NOTHING_BAD
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import labels_of
+from edgepose.fetch import cache_folder
 from edgepose.metrics.metric import METRICS, Metric
+from edgepose.models.deploy import to_deploy
+from edgepose.models.own import is_own
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.quant.calibrate import MIN_IMAGES
-from edgepose.recipe import Recipe
+from edgepose.quant.graph import export
+from edgepose.recipe import Recipe, Teacher
 from edgepose.skeleton import skeleton
 from edgepose.target import Target
+from edgepose.weights import Wanted, at_size, is_here, load_weights
 
 ReportProgress = Callable[[str, int, int], None]
 
@@ -125,13 +129,18 @@ def check_stages(
         )
 
 
-def cache_folder() -> Path:
-    """What can be made again at a cost: $EDGEPOSE_CACHE, or ~/.cache/edgepose."""
-    return Path(os.environ.get("EDGEPOSE_CACHE", Path.home() / ".cache" / "edgepose"))
+def start_model(
+    recipe: Recipe,
+    data: PoseDataset,
+    *,
+    report: ReportProgress = lambda *_: None,
+    warn: Callable[[str], None] = lambda _: None,
+    fetch: bool = True,
+) -> PoseModel:
+    """The student before its first stage: a checkpoint's weights, or random ones.
 
-
-def start_model(recipe: Recipe, data: PoseDataset) -> PoseModel:
-    """The student before its first stage: a checkpoint's weights, or random ones."""
+    fetch: False leaves a checkpoint that would have to be downloaded, and takes random weights.
+    """
     student = recipe.student
     named = skeleton(student.skeleton) if student.skeleton else data.skeleton
     joints = student.num_joints or named.num_joints
@@ -141,22 +150,43 @@ def start_model(recipe: Recipe, data: PoseDataset) -> PoseModel:
             f"({data.skeleton.name})",
             fix="leave out student.num_joints and student.skeleton; the data set decides them",
         )
-    if student.checkpoint is None:
+    source = student.source
+    if source is None or not (fetch or is_here(source)):
         spec = ModelSpec(
             arch=student.arch, num_joints=joints, input_hw=student.input_hw,
             skeleton=named.reference, domain=data.domain,
         )  # fmt: skip
-        return PoseModel.fresh(spec, seed=recipe.seed)
-    model = PoseModel.load(Path(student.checkpoint))
-    check_fits(model, data, what="student")
-    if model.spec.arch != student.arch:
-        raise EdgeposeError(
-            f"{student.checkpoint} holds a {model.spec.arch}, the recipe says {student.arch}",
-            fix=f"set student.arch: {model.spec.arch}, or give another checkpoint",
-        )
-    return PoseModel(
-        ModelSpec.from_json({**model.spec.to_json(), "input_hw": student.input_hw}), model.tensors
-    )
+        model = PoseModel.fresh(spec, seed=recipe.seed)
+    else:
+        wanted = Wanted(named.reference, student.input_hw, student.arch, student.color, recipe.seed)
+        model = load_weights(source, wanted, report=report, warn=warn)
+        check_fits(model, data, what="student")
+        if model.spec.arch != student.arch:
+            raise EdgeposeError(
+                f"{student.checkpoint} holds a {model.spec.arch}, the recipe says {student.arch}",
+                fix=f"set student.arch: {model.spec.arch}, or give another checkpoint",
+            )
+        model = at_size(model, student.input_hw)
+    if is_own(student.arch) and model.spec.form == "train":
+        export(to_deploy(model.module()), input_hw=student.input_hw)  # refused before any training
+    return model
+
+
+def teacher_model(
+    recipe: Recipe,
+    teacher: Teacher,
+    data: PoseDataset,
+    *,
+    report: ReportProgress,
+    warn: Callable[[str], None],
+) -> PoseModel:
+    """The teacher in its checkpoint; for crops of the student's size where that does not say."""
+    assert teacher.source is not None, "asked only where there is a checkpoint"
+    size = recipe.student.input_hw
+    wanted = Wanted(data.skeleton.reference, size, teacher.arch, teacher.color, recipe.seed)
+    model = load_weights(teacher.source, wanted, report=report, warn=warn)
+    check_fits(model, data, what="teacher")
+    return model
 
 
 def check_fits(model: PoseModel, data: PoseDataset, *, what: str) -> None:

@@ -26,15 +26,15 @@ from edgepose.data.calibration import open_calibration
 from edgepose.device.files import replace_folder
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import EvaluationSet, JointShift, find_joints
+from edgepose.fetch import cache_folder
 from edgepose.inputs import (
     ReportProgress,
-    cache_folder,
-    check_fits,
     check_metric,
     check_splits,
     check_stages,
     open_data,
     start_model,
+    teacher_model,
 )
 from edgepose.measure import artifact_facts, float_latency, host_name, model_executor
 from edgepose.metrics.metric import Metric
@@ -126,9 +126,7 @@ def make_teacher(run: Run, teacher: Teacher) -> PoseModel:
     """The teacher: read from its checkpoint, or trained as the recipe says."""
     data = run.data["train"]
     if teacher.checkpoint is not None:
-        model = PoseModel.load(Path(teacher.checkpoint))
-        check_fits(model, data, what="teacher")
-        return model
+        return teacher_model(run.recipe, teacher, data, report=run.report, warn=run.warn)
     assert teacher.arch is not None, "the recipe was checked"
     assert teacher.train is not None, "the recipe was checked"
     spec = ModelSpec(
@@ -276,12 +274,12 @@ def compress(
         for stale in root.glob(f"{UNFINISHED}*"):  # of a run that was killed while it was written
             shutil.rmtree(stale, ignore_errors=True)
         data = open_data(recipe, report)
-        for passed_over in check_splits(data):
-            warn(passed_over)
         metric = check_metric(recipe, data["val"])
-        start = model = start_model(recipe, data["train"])
-        check_stages(recipe, targets, start, data["calibration"])
         run = Run(recipe, targets, data, metric, store, report, warn, overrides)
+        for passed_over in check_splits(data):
+            run.warn(passed_over)
+        start = model = start_model(recipe, data["train"], report=report, warn=run.warn)
+        check_stages(recipe, targets, start, data["calibration"])
         if recipe.teacher is not None:
             run.teacher = make_teacher(run, recipe.teacher)
             score_stage(run, "teacher", run.teacher, {}, role="teacher")

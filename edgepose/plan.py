@@ -7,25 +7,27 @@ from typing import Any
 from edgepose import registry
 from edgepose.cost import count_macs, planned_bytes
 from edgepose.data.base import SPLITS
-from edgepose.inputs import check_fits, check_metric, check_splits, check_stages, start_model
-from edgepose.models import build
-from edgepose.models.pose_model import PoseModel
+from edgepose.inputs import check_metric, check_splits, check_stages, start_model, teacher_model
+from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.recipe import Recipe
 from edgepose.stages.prune import prune_channels, ratio_for_size
 from edgepose.target import load_target
 from edgepose.train.config import FitConfig
+from edgepose.weights import is_here
 
 
 def make_plan(recipe: Recipe) -> dict[str, Any]:
     """Data counts, shapes, parameters, MACs and planned file sizes of every stage; JSON values.
 
-    Opens data and checkpoints, solves the pruning ratio for the size budget, trains nothing.
+    Opens data and checkpoints, solves the pruning ratio for the size budget, trains nothing, and
+    downloads nothing: a checkpoint that is not here yet is named under "to_fetch".
     """
     module = registry.sources().module(recipe.data.source)
     data = {split: module.open_split(recipe.data.config, split) for split in SPLITS}
     check_splits(data)
     check_metric(recipe, data["val"])
-    model = start_model(recipe, data["train"])
+    notes: list[str] = []
+    model = start_model(recipe, data["train"], warn=notes.append, fetch=False)
     export_config: Any = recipe.stage("export")
     targets = tuple(load_target(t) for t in export_config.targets) if export_config else ()
     check_stages(recipe, targets, model, data["calibration"])
@@ -33,13 +35,17 @@ def make_plan(recipe: Recipe) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     images = 0
     if recipe.teacher is not None:
-        arch = recipe.teacher.arch
-        if recipe.teacher.checkpoint is not None:
-            teacher = PoseModel.load(recipe.teacher.checkpoint)
-            check_fits(teacher, data["train"], what="teacher")
+        arch, source = recipe.teacher.arch, recipe.teacher.source
+        if source is not None and is_here(source):
+            teacher = teacher_model(
+                recipe, recipe.teacher, data["train"], report=lambda *_: None, warn=notes.append
+            )
             arch, teacher_network = teacher.spec.arch, teacher.module()
+        elif arch is not None:
+            spec = ModelSpec(arch, model.spec.num_joints, model.spec.input_hw, model.spec.skeleton)
+            teacher_network = PoseModel.fresh(spec, seed=0).module()
         else:
-            teacher_network = build(arch or "", num_joints=model.spec.num_joints)
+            teacher_network = None
         rows.append(_row("teacher", arch or "", teacher_network, model, recipe.teacher.train))
     for stage in recipe.stages:
         if stage.name == "prune":
@@ -61,6 +67,7 @@ def make_plan(recipe: Recipe) -> dict[str, Any]:
         rows.append(_row(stage.name, recipe.student.arch, network, model, stage.config))
     shapes = {key: value.shape for key, value in network.state_dict().items()}
     images = sum(row["images"] or 0 for row in rows)
+    sources = [recipe.student.source, None if recipe.teacher is None else recipe.teacher.source]
     return {
         "recipe": recipe.name,
         "data": {"source": recipe.data.source, **{s: len(d) for s, d in data.items()}},
@@ -68,6 +75,8 @@ def make_plan(recipe: Recipe) -> dict[str, Any]:
         "heatmaps": [1, model.spec.num_joints, *model.spec.heatmap_hw],
         "stages": rows,
         "training_images": images,
+        "to_fetch": [s.location for s in sources if s is not None and not is_here(s)],
+        "notes": notes,
         "targets": [
             {
                 "target": t.name,
@@ -85,8 +94,8 @@ def _row(name: str, arch: str, network: Any, model: PoseModel, config: Any) -> d
     return {
         "stage": name,
         "arch": arch,
-        "params": sum(p.numel() for p in network.parameters()),
-        "macs": count_macs(network, input_hw=model.spec.input_hw),
+        "params": None if network is None else sum(p.numel() for p in network.parameters()),
+        "macs": None if network is None else count_macs(network, input_hw=model.spec.input_hw),
         "steps": steps,
         "images": None if steps is None else steps * config.batch_size,
     }
@@ -107,10 +116,12 @@ def plan_text(plan: dict[str, Any]) -> str:
     for row in plan["stages"]:
         steps = "-" if row["steps"] is None else f"{row['steps']:,}"
         images = "-" if row["images"] is None else f"{row['images']:,}"
-        lines.append(
-            f"{row['stage']:<10} {row['arch']:<11} {row['params']:>12,} {row['macs'] / 1e9:>8.3f} "
-            f"{steps:>7} {images:>9}"
-        )
+        params = "-" if row["params"] is None else f"{row['params']:,}"
+        gmac = "-" if row["macs"] is None else f"{row['macs'] / 1e9:.3f}"
+        name = row["arch"].rpartition(":")[2][:11] or "-"
+        lines.append(f"{row['stage']:<10} {name:<11} {params:>12} {gmac:>8} {steps:>7} {images:>9}")
+    lines += [f"will be fetched: {location}" for location in plan["to_fetch"]]
+    lines += [f"note: {note}" for note in plan["notes"]]
     if plan["targets"]:
         lines += ["", f"{'target':<16} {'runtime':<12} {'precision':<10} {'planned size':>13}"]
         lines += [

@@ -13,14 +13,16 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from edgepose.errors import EdgeposeError
+from edgepose.fetch import Source, check_source
 from edgepose.skeleton import SKELETONS
 from edgepose.strict_files import Rules, override, read_layers
-from edgepose.strict_model import ExistingPath, expected_section, validate
+from edgepose.strict_model import ExistingPathOrUrl, expected_section, validate
 from edgepose.strict_yaml import (
     IMPLICIT_TYPES,
     Node,
@@ -35,20 +37,46 @@ KNOWN_VERSIONS = (1,)
 LAST_STAGE = "export"
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # it names the report's folder
 SECTIONS = ("data", "teacher", "stages")  # checked with the Configs of their own rooms
+FREE_ARCH = re.compile(
+    r"hrnet_w[1-9]\d{0,3}|[A-Za-z_][\w.]*:[A-Za-z_]\w*"
+)  # any width; import path
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Student(_Strict):
+class _Weights(_Strict):
+    """checkpoint: a model folder, a checkpoint file, or its URL, null: random weights; sha256: of the
+    file, 64 hex digits; color: channel order of the pictures that a file was trained on."""
+
+    checkpoint: ExistingPathOrUrl | None = None
+    sha256: str | None = None
+    color: Literal["RGB", "BGR"] = "RGB"
+
+    @property
+    def source(self) -> Source | None:
+        return None if self.checkpoint is None else Source(self.checkpoint, self.sha256)
+
+    @model_validator(mode="after")
+    def _can_be_trusted(self) -> Self:
+        if self.source is not None:
+            try:
+                check_source(self.source)
+            except EdgeposeError as error:
+                raise ValueError(f"{error.problem}; {error.fix}") from error
+        elif self.sha256 is not None or self.color != "RGB":
+            raise ValueError("sha256 and color are of a checkpoint, and none is named")
+        return self
+
+
+class Student(_Weights):
     """The network to make small. input_hw: (height, width) of the crop that it sees, pixels."""
 
     arch: str
     input_hw: tuple[int, int]
     num_joints: Annotated[int, Field(ge=1, le=1000)] | None = None  # None: the data set's
     skeleton: str | None = None  # None: the data set's
-    checkpoint: ExistingPath | None = None  # None: random weights
 
     @field_validator("input_hw")
     @classmethod
@@ -105,9 +133,8 @@ class _Head(_Strict):
         return value
 
 
-class _TeacherHead(_Strict):
+class _TeacherHead(_Weights):
     arch: str | None = None
-    checkpoint: ExistingPath | None = None
 
 
 class Data(NamedTuple):
@@ -129,8 +156,14 @@ class Teacher:
     """The network to learn from: read from `checkpoint`, or `arch` trained with `train`."""
 
     arch: str | None
-    checkpoint: Path | None
+    checkpoint: str | None
     train: BaseModel | None
+    sha256: str | None = None
+    color: str = "RGB"
+
+    @property
+    def source(self) -> Source | None:
+        return None if self.checkpoint is None else Source(self.checkpoint, self.sha256)
 
 
 @dataclass(frozen=True)
@@ -259,7 +292,9 @@ class _Checker:
         if teacher is not None:
             ways = {
                 "arch": teacher.arch,
-                "checkpoint": str(teacher.checkpoint) if teacher.checkpoint else None,
+                "checkpoint": teacher.checkpoint,
+                "sha256": teacher.sha256,
+                "color": teacher.color if teacher.checkpoint else None,
                 "train": _plain(teacher.train) if teacher.train else None,
             }
             resolved["teacher"] = {key: value for key, value in ways.items() if value is not None}
@@ -274,7 +309,9 @@ class _Checker:
         )
 
     def arch(self, node: Node | None, path: str) -> None:
-        if node is not None and isinstance(node.value, str) and node.value not in self.archs:
+        if node is None or not isinstance(node.value, str) or FREE_ARCH.fullmatch(node.value):
+            return
+        if node.value not in self.archs:
             self.problems.add(
                 node.place,
                 f"{path}: unknown architecture '{short(node.value)}'"
@@ -341,7 +378,9 @@ class _Checker:
             self.problems.add(node.place, text)
         elif has_train and "arch" not in entries:
             self.problems.add(node.place, "teacher.arch: missing (which network to train)")
-        return None if head is None else Teacher(head.arch, head.checkpoint, train)
+        if head is None:
+            return None
+        return Teacher(head.arch, head.checkpoint, train, head.sha256, head.color)
 
     def stages(self, node: Node | None, tree: Node) -> tuple[Stage, ...]:
         entries = self.section(node, "stages", tree)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import edgepose
@@ -112,15 +112,15 @@ def _teacher(run: Run) -> TeacherRecord | None:
     return TeacherRecord(
         name="teacher",
         arch=arch,
-        source="trained in this run" if checkpoint is None else Path(checkpoint).name,
+        source="trained in this run" if checkpoint is None else PurePosixPath(checkpoint).name,
         sha256=run.teacher.sha256,
         score=row.metrics,
         note=NOT_HRNET if is_embedded(checkpoint) and arch != "hrnet_w48" else None,
     )
 
 
-def is_embedded(checkpoint: Path | None) -> bool:
-    """Whether a checkpoint is one of those that come with edgepose."""
+def is_embedded(checkpoint: str | None) -> bool:
+    """Whether a checkpoint (path or URL) is one of those that come with edgepose."""
     weights = builtin_folder("recipes") / "weights"
     return checkpoint is not None and weights.resolve() in Path(checkpoint).resolve().parents
 

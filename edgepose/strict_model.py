@@ -28,11 +28,16 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True)
 class _Exists:
-    """Marks a path that may be a file or a folder, and must be there."""
+    """Marks a path that may be a file or a folder, and must be there; with `or_url`, or a URL."""
+
+    or_url: bool = False
 
 
 ExistingPath = Annotated[Path, _Exists()]
 """A path to a file or folder that must exist; absolute once validated."""
+
+ExistingPathOrUrl = Annotated[str, _Exists(or_url=True)]
+"""The same as text, or a URL as it stands."""
 
 
 def validate(node: Node, path: str, model: type[Model], *, problems: Problems) -> Model | None:
@@ -101,6 +106,10 @@ def _children(given: Sequence[_Type], key: str | int) -> list[_Type]:
     return found
 
 
+def _is_path(kind: _Type) -> bool:
+    return kind.annotation is Path or any(isinstance(m, _Exists) for m in kind.metadata)
+
+
 def _is_kind(origin: Any, kind: type) -> bool:
     return isinstance(origin, type) and issubclass(origin, kind)
 
@@ -121,10 +130,12 @@ def _resolve(
             for i, child in enumerate(node.value)
         ]
         return Node(items, node.place)
-    paths = [kind for kind in given if kind.annotation is Path]
+    paths = [kind for kind in given if _is_path(kind)]
     if not isinstance(node.value, str) or not paths:
         return node
     text, metadata = node.value, paths[0].metadata
+    if "://" in text and _Exists(or_url=True) in metadata:
+        return node
     wanted = next((m.path_type for m in metadata if isinstance(m, PathType)), None)
     for folder in node.place.folders:
         candidate = os.path.abspath(folder / os.path.expanduser(text))
@@ -132,7 +143,7 @@ def _resolve(
             break
     else:
         required = wanted in ("file", "dir") or any(isinstance(m, _Exists) for m in metadata)
-        if not required or any(kind.annotation is str for kind in given):
+        if not required or any(kind.annotation is str for kind in given if kind not in paths):
             return node
         problems.add(node.place, f"{path}: {_not_found(text, wanted, node.place)}")
         missing.add(path)
@@ -237,7 +248,7 @@ def _explain(
             continue
         if kind in EXPECTED or kind in ("literal_error", "enum"):
             words = EXPECTED.get(kind) or _one_of(_choices(context))
-            if kind == "string_type" and any(t.annotation is Path for t in spot.types):
+            if kind == "string_type" and any(_is_path(t) for t in spot.types):
                 words = EXPECTED["path_type"]
             expected.setdefault(spot.where, (spot.node, []))[1].append(words)
             continue

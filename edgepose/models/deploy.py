@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgepose.errors import EdgeposeError
+from edgepose.models.own import is_own, where
+from edgepose.models.widths import fit_widths, set_conv_widths
 
 PHASES = 4
 
@@ -83,7 +85,7 @@ def to_deploy(module: nn.Module) -> nn.Module:
         graph = _Tracer().trace(network)
     except Exception as error:
         raise EdgeposeError(
-            f"{type(module).__name__} cannot be traced: {error}",
+            f"{type(module).__name__} cannot be traced: {error}{where(error)}",
             fix="let forward() depend on shapes and constants only, not on the values of tensors",
         ) from error
     for name, layer in network.named_modules():
@@ -92,6 +94,15 @@ def to_deploy(module: nn.Module) -> nn.Module:
     for name, layer in list(network.named_modules()):
         if isinstance(layer, nn.ConvTranspose2d):
             _rewrite(network, graph, name, layer)
+    for key in network.state_dict():
+        layer_name, _, kind = key.rpartition(".")
+        if kind not in ("weight", "bias"):
+            owner = type(network.get_submodule(layer_name)).__name__
+            raise EdgeposeError(
+                f"{key}: the form that ships holds weights and biases of layers only, and this is "
+                f"a tensor of its own in {owner}",
+                fix="write it as a layer (a 1x1 convolution for a scale), or as a constant",
+            )
     for parameter in network.parameters():
         parameter.requires_grad_(True)
     return network
@@ -104,7 +115,7 @@ def rebuild(arch: str, num_joints: int, tensors: Mapping[str, Tensor]) -> nn.Mod
     """
     from edgepose.models import build  # the package imports this module
 
-    with torch.device("meta"):
+    with torch.device("cpu" if is_own(arch) else "meta"):
         network = to_deploy(build(arch, num_joints=num_joints))
     expected, given = set(network.state_dict()), set(tensors)
     if expected != given:
@@ -115,20 +126,25 @@ def rebuild(arch: str, num_joints: int, tensors: Mapping[str, Tensor]) -> nn.Mod
         )
     for name, layer in network.named_modules():
         if isinstance(layer, nn.Conv2d):
-            weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+            weight, bias = tensors[f"{name}.weight"], tensors.get(f"{name}.bias")
             if (
                 weight.ndim != 4
                 or weight.shape[2:] != layer.kernel_size
-                or bias.shape != weight.shape[:1]
+                or (bias is not None and bias.shape != weight.shape[:1])
             ):
+                shape = None if bias is None else tuple(bias.shape)
                 raise EdgeposeError(
-                    f"{name}: weight {tuple(weight.shape)} and bias {tuple(bias.shape)} do not fit "
+                    f"{name}: weight {tuple(weight.shape)} and bias {shape} do not fit "
                     f"a {layer.kernel_size[0]}x{layer.kernel_size[1]} convolution",
                     fix="give the folder that edgepose wrote, unchanged",
                 )
-            layer.in_channels, layer.out_channels = weight.shape[1] * layer.groups, weight.shape[0]
+            set_conv_widths(layer, weight.shape)
             layer.weight = nn.Parameter(weight.detach().clone())
-            layer.bias = nn.Parameter(bias.detach().clone())
+            if bias is not None:
+                layer.bias = nn.Parameter(bias.detach().clone())
+    if is_own(arch):  # may have layers that are no convolutions
+        fit_widths(network, {key: value.shape for key, value in tensors.items()})
+        network.load_state_dict(dict(tensors))
     return network.eval()
 
 

@@ -20,8 +20,10 @@ from torch import Tensor, nn
 
 from edgepose.device.files import replace_folder, write_atomic
 from edgepose.errors import EdgeposeError
-from edgepose.models import ARCHITECTURES, build, deploy
+from edgepose.models import build, deploy, known
+from edgepose.models.own import find_stride, is_own
 from edgepose.models.plan import QuantPlan
+from edgepose.models.widths import fit_widths
 from edgepose.skeleton import Skeleton, skeleton
 from edgepose.skeleton import from_json as skeleton_from_json
 
@@ -98,7 +100,7 @@ def _check_spec(spec: ModelSpec, folder: Path) -> None:
     try:
         skeleton(spec.skeleton)
         check_input_hw(spec.input_hw)
-        if spec.arch not in ARCHITECTURES:
+        if not isinstance(spec.arch, str) or not known(spec.arch):
             raise ValueError(f"unknown architecture {spec.arch!r}")
         if not isinstance(spec.num_joints, int):
             raise ValueError(f"{spec.num_joints!r} joints")
@@ -110,34 +112,6 @@ def _check_spec(spec: ModelSpec, folder: Path) -> None:
             f"{folder}/model.json cannot be right: {problem}",
             fix="use the folder as edgepose wrote it",
         ) from error
-
-
-def fit_widths(module: nn.Module, shapes: Mapping[str, torch.Size]) -> nn.Module:
-    """Give every convolution and batch norm of `module` the widths that `shapes` says, in place.
-
-    A pruned network needs no code of its own: its shape is in its tensors.
-    """
-    for name, layer in module.named_modules():
-        shape = shapes.get(f"{name}.weight")
-        if shape is None:
-            continue
-        if isinstance(layer, nn.ConvTranspose2d):
-            layer.in_channels, layer.out_channels = shape[0], shape[1] * layer.groups
-        elif isinstance(layer, nn.Conv2d):
-            layer.in_channels, layer.out_channels = shape[1] * layer.groups, shape[0]
-        elif isinstance(layer, nn.BatchNorm2d):
-            layer.num_features = shape[0]
-        for key, value in (
-            *layer.named_parameters(recurse=False),
-            *layer.named_buffers(recurse=False),
-        ):
-            wanted = shapes.get(f"{name}.{key}")
-            if wanted is not None and value.shape != wanted:
-                fresh = torch.zeros(wanted, dtype=value.dtype)
-                setattr(
-                    layer, key, nn.Parameter(fresh) if isinstance(value, nn.Parameter) else fresh
-                )
-    return module
 
 
 @dataclass(frozen=True)
@@ -152,14 +126,20 @@ class PoseModel:
 
     @classmethod
     def fresh(cls, spec: ModelSpec, *, seed: int) -> PoseModel:
-        """Random weights that depend on `seed` alone."""
+        """Random weights that depend on `seed` alone; the stride of an own network is measured."""
         check_input_hw(spec.input_hw)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(spec, {}).with_module(build(spec.arch, num_joints=spec.num_joints))
+            network = build(spec.arch, num_joints=spec.num_joints)
+        if is_own(spec.arch):
+            stride = find_stride(
+                network, arch=spec.arch, num_joints=spec.num_joints, input_hw=spec.input_hw
+            )
+            spec = dataclasses.replace(spec, codec=dataclasses.replace(spec.codec, stride=stride))
+        return cls(spec, {}).with_module(network)
 
     def module(self) -> nn.Module:
-        """The float network in eval mode, (N, 3, H, W) float32 -> (N, J, H/4, W/4) float32.
+        """The float network in eval mode, (N, 3, H, W) float32 -> (N, J, H/stride, W/stride).
 
         Raises EdgeposeError naming the keys that do not fit the architecture.
         """

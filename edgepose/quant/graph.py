@@ -21,6 +21,7 @@ from torch import Tensor, fx, nn
 
 from edgepose.errors import EdgeposeError
 from edgepose.models.deploy import to_deploy
+from edgepose.models.own import where
 from edgepose.models.plan import QuantPlan
 from edgepose.models.pose_model import PoseModel
 from edgepose.quant.grid import round_scale, snap
@@ -60,11 +61,19 @@ def export(
             program = torch.export.export(module.eval(), (example,), dynamic_shapes=(dynamic,))
     except Exception as error:
         raise EdgeposeError(
-            f"torch.export cannot trace the network: {error}",
+            f"torch.export cannot trace the network{where(error)}: {_first_lines(error)}",
             fix="let forward() depend on shapes and constants only, not on the values of tensors",
         ) from error
     graph_module: fx.GraphModule = program.module(check_guards=False)
     return graph_module
+
+
+def _first_lines(error: Exception) -> str:
+    """What an error says, less the pages of advice that torch.export adds, with its source line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    code = [i for i, line in enumerate(lines) if line.startswith("File ")]
+    source = " ".join(lines[code[-1] : code[-1] + 2]) if code else ""
+    return " ".join([*lines[:3], source]).strip()
 
 
 def prepare_calibration(

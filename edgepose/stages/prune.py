@@ -17,6 +17,7 @@ from torch import nn
 from edgepose.context import Context
 from edgepose.cost import planned_bytes
 from edgepose.errors import EdgeposeError
+from edgepose.models.own import output_layers, where
 from edgepose.models.pose_model import PoseModel
 from edgepose.stages import distill
 from edgepose.stages.distill import teach
@@ -49,16 +50,24 @@ def prune_channels(
         for kind, axis in ((nn.Conv2d, 0), (nn.ConvTranspose2d, 1))
         if isinstance(layer, kind)
     }
-    pruner = tp.pruner.BasePruner(
-        pruned,
-        torch.zeros(1, 3, *input_hw),
-        importance=tp.importance.MagnitudeImportance(p=1),
-        pruning_ratio=ratio,
-        pruning_ratio_dict=limits,
-        round_to=round_to,
-        ignored_layers=[pruned.get_submodule("final_layer")],
-    )
-    pruner.step()
+    heads = output_layers(pruned, input_hw=input_hw)
+    try:
+        pruner = tp.pruner.BasePruner(
+            pruned,
+            torch.zeros(1, 3, *input_hw),
+            importance=tp.importance.MagnitudeImportance(p=1),
+            pruning_ratio=ratio,
+            pruning_ratio_dict=limits,
+            round_to=round_to,
+            ignored_layers=heads,
+        )
+        pruner.step()
+    except Exception as error:
+        raise EdgeposeError(
+            f"torch-pruning cannot prune {type(network).__name__}: "
+            f"{type(error).__name__}: {error}{where(error)}",
+            fix="leave out the prune stage, or write the network with plain layers",
+        ) from error
     return pruned
 
 

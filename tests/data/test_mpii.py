@@ -10,7 +10,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from edgepose.metrics.pck import counted_joints, pck
 from pydantic import ValidationError
 from scipy.io import savemat
 
@@ -18,6 +17,7 @@ from edgepose.data.mpii import Config, open_split
 from edgepose.data.mpii_json import read_json
 from edgepose.data.mpii_mat import head_sizes, read_release
 from edgepose.errors import EdgeposeError
+from edgepose.metrics.pck import counted_joints, pck
 from edgepose.skeleton import MPII16
 
 PEOPLE = 12
