@@ -66,7 +66,7 @@ def test_nothing_is_overwritten_or_half_written(run: Path, tmp_path: Path) -> No
     (tmp_path / "there").mkdir()
     with pytest.raises(EdgeposeError, match="is there already"):
         publish(run, tmp_path / "there", photographs=(), progress=quiet)
-    with pytest.raises(EdgeposeError, match="no annotation file"):
+    with pytest.raises(EdgeposeError, match="no image folder"):
         publish(run, tmp_path / "new", photographs=("coco:nowhere.json,x",), progress=quiet)
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
