@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from edgepose.api import read_recipe
+from edgepose.device.files import sha256_file
+from edgepose.models.pose_model import PoseModel
 from edgepose.plan import make_plan, plan_text
 
-RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.yaml"))
+FOLDER = Path(__file__).resolve().parents[1] / "recipes"
+RECIPES = sorted(FOLDER.glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
@@ -32,3 +35,26 @@ def test_the_default_exports_for_every_device() -> None:
     assert recipe.budget.size_mb == 5.0
     targets = set(recipe.stage("export").targets)  # type: ignore[union-attr]
     assert {"jetson-xavier", "coreml-ios17", "onnx-android", "host"} <= targets
+
+
+WEIGHTS = FOLDER / "weights"
+
+
+def test_the_embedded_weights_are_whole_small_and_have_a_card() -> None:
+    folders = [path.parent for path in WEIGHTS.glob("*/model.json")]
+    assert [folder.name for folder in folders] == ["resnet18_synthetic"]
+    assert sum(p.stat().st_size for p in WEIGHTS.rglob("*") if p.is_file()) <= 40_000_000
+    for folder in folders:
+        model, card = PoseModel.load(folder), (folder / "MODEL_CARD.md").read_text()
+        assert model.spec.quant is None
+        assert model.spec.form == "train"
+        for said in (model.sha256, sha256_file(folder / "model.safetensors")):
+            assert said in card
+        assert "Pipeline demonstration on rendered people, not for products." in card
+
+
+def test_the_default_starts_from_the_embedded_network_and_learns_from_it() -> None:
+    recipe = read_recipe("resnet18_5mb")
+    assert recipe.teacher is not None
+    assert recipe.student.checkpoint == recipe.teacher.checkpoint
+    assert Path(str(recipe.student.checkpoint)).parent == WEIGHTS
