@@ -95,4 +95,5 @@ def _graph(model: PoseModel, precision: Precision) -> Graph:
     if plan is not None and plan.mode == "dynamic":
         float_layers = {name for name, kind in plan.precision.items() if kind == "float"}
         return to_dynamic(float_graph(model), float_layers=frozenset(float_layers))
-    return to_onnxruntime(quantized_graph(model))
+    trained = plan is not None and plan.source == "qat"
+    return to_onnxruntime(quantized_graph(model), trained=trained)

@@ -88,7 +88,7 @@ def base(tiny: PoseModel) -> Graph:
 
 @pytest.fixture(scope="module")
 def mobile(base: Graph) -> Graph:
-    return to_onnxruntime(base)
+    return to_onnxruntime(base, trained=False)
 
 
 def test_the_base_graph_is_the_torch_graph_bit_for_bit(
@@ -261,6 +261,19 @@ def test_refined_tensors_keep_their_old_values_and_range(base: Graph, images: Im
     assert relative(run(refined, images)[0], exact) < relative(run(base, images)[0], exact)
 
 
+def test_a_trained_grid_is_kept(base: Graph, images: Images) -> None:
+    """Nothing is finer than what the network was trained on: every scale is one of the graph's."""
+    kept = to_onnxruntime(base, trained=True)
+    scales = {float(base.constants[n.inputs[1]]) for n in base.nodes if n.op == "QuantizeLinear"}
+    found = {float(kept.constants[n.inputs[1]]) for n in kept.nodes if n.op == "QuantizeLinear"}
+    assert found <= scales
+    exact = run(base, images)[0]
+    trained = run(kept, images, optimise=True)[0]
+    refined = run(to_onnxruntime(base, trained=False), images, optimise=True)[0]
+    assert relative(trained, exact) < relative(refined, exact)
+    assert integer_mac_share(to_bytes(kept)).share > 0.95
+
+
 def float_graph_of(graph: Graph) -> Graph:
     """`graph` with its activations' Q/DQ pairs taken out, weights as they are."""
     gone = {
@@ -305,7 +318,7 @@ def test_integer_kernels_stay_within_a_step(tiny: PoseModel, base: Graph, images
     scale = float(base.constants["relu.q.scale"])
     refined = ort_dialect.refine_unsigned(ort_dialect.unsigned_activations(stem))
     exact = run(refined, images)[0]
-    integer = run(to_onnxruntime(stem), images, optimise=True)[0]
+    integer = run(to_onnxruntime(stem, trained=False), images, optimise=True)[0]
     steps = np.abs(exact - integer) / (scale / 2)
     assert steps.max() < 1.01
     assert (steps > 0.5).mean() < 0.01
@@ -338,7 +351,7 @@ def test_macs_are_those_that_torch_counts(tiny_float: PoseModel) -> None:
 def test_a_bias_beyond_the_accumulator_is_refused(base: Graph) -> None:
     huge = _altered(base, **{"conv1.bias": np.full(8, 1e9, np.float32)})
     with pytest.raises(EdgeposeError, match="bias of conv1"):
-        to_onnxruntime(huge)
+        to_onnxruntime(huge, trained=False)
 
 
 # Concat of a tensor that can be negative with one that cannot
@@ -377,7 +390,7 @@ def _two_branches(*, relu: bool) -> Graph:
 @pytest.mark.parametrize(("relu", "zero"), [(True, 0), (False, 128)])
 def test_what_meets_in_a_concat_has_one_zero_point(relu: bool, zero: int) -> None:
     graph = _two_branches(relu=relu)
-    converted = to_onnxruntime(graph)
+    converted = to_onnxruntime(graph, trained=False)
     zeros = {n.inputs[2] for n in converted.nodes if n.op == "QuantizeLinear"}
     assert {int(converted.constants[name]) for name in zeros} == {zero}
     x = (

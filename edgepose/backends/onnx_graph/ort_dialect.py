@@ -1,8 +1,8 @@
 """The quantized graph as ONNX Runtime's CPU kernels want it: 8-bit unsigned activations.
 
 ONNX Runtime fuses Conv + ReLU + QuantizeLinear into one integer kernel only where the ReLU does
-nothing that the quantizer does not do: an unsigned tensor with zero-point 0. The grid stays, or gets
-finer by a factor of two. See docs/adr/0006-dialects.md.
+nothing that the quantizer does not do: an unsigned tensor with zero-point 0. A trained grid stays, a
+calibrated one gets finer by a factor of two. See docs/adr/0006-dialects.md.
 """
 
 from __future__ import annotations
@@ -173,11 +173,15 @@ def _bias(
     return steps.astype(np.int32), np.zeros(bias.shape, np.int32), scales
 
 
-def to_onnxruntime(base: Graph) -> Graph:
-    """The canonical graph in ONNX Runtime's dialect. A float graph comes back as it is."""
+def to_onnxruntime(base: Graph, *, trained: bool) -> Graph:
+    """The canonical graph in ONNX Runtime's dialect. A float graph comes back as it is.
+
+    trained: the network was trained on this grid, which it then keeps; ranges that calibration alone
+    chose cut tails off on purpose, and `refine_unsigned` keeps them cut off
+    """
     steps = (
         unsigned_activations,
-        refine_unsigned,
+        *(() if trained else (refine_unsigned,)),
         drop_redundant_relus,
         move_as_integers,
         integer_biases,
