@@ -1,15 +1,13 @@
-"""HRNet-W48 as a teacher: it learns, and its heatmaps are cached, in minutes on two cores."""
+"""HRNet-W48 as a teacher: its heatmaps are cached, in a minute on two cores."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-import edgepose
 from edgepose.data import synthetic
 from edgepose.data.crop import Augment, crop_view
 from edgepose.device.geometry import normalise
@@ -17,29 +15,6 @@ from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.train.teacher_cache import NOISE_FLOOR, cache_teacher
 
 pytestmark = pytest.mark.slow
-
-RECIPE = """
-version: 1
-name: memorise_w48
-data: {source: synthetic, train: 64, val: 64, calibration: 1, val_from_train: true}
-student: {arch: hrnet_w48, input_hw: [64, 64]}
-stages:
-  train:
-    steps: 160
-    batch_size: 16
-    lr: 2.0e-3
-    augment: {flip: false, rotation_deg: 0, scale: [1, 1], shift: 0, photometric: 0, occlusion: 0}
-"""
-
-
-def test_it_learns_64_pictures_by_heart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGEPOSE_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "memorise_w48.yaml").write_text(RECIPE)
-    run = edgepose.compress(tmp_path / "memorise_w48.yaml", out=tmp_path / "reports")
-    (row,) = json.loads((run / "report.json").read_text())["stages"]
-    assert row["params"] == 63_595_696
-    print(row["metrics"]["pckh@0.5"]["value"])
-    assert row["metrics"]["pckh@0.5"]["value"] >= 95
 
 
 def test_its_heatmaps_of_300_pictures_are_cached(tmp_path: Path) -> None:
