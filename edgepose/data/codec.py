@@ -57,10 +57,11 @@ def encode_batch(
     peak = np.clip(place + 0.5, -far, far).astype(np.int64)  # truncates towards zero, like int()
     extent = np.array([width, height])
     if coding == "dark":
-        low, high = place - 3 * spread[..., None], place + 3 * spread[..., None] + 1
+        reach = 3 * spread[..., None]
+        inside = (place + reach + 1 >= 0) & (place - reach < extent)
     else:
-        low, high = peak - radius[..., None], peak + radius[..., None]
-    touches = ((high >= 0) & (low < extent)).all(axis=-1)
+        inside = (peak + radius[..., None] >= 0) & (peak - radius[..., None] < extent)
+    touches = inside.all(axis=-1)
     weights = (known & touches).astype(np.float32)
     center = peak if coding == "standard" else np.clip(place, -far, far)
 

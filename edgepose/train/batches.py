@@ -98,11 +98,12 @@ class _Collate:
         crops = [item.crop for item in items]
         height, width = crops[0].image.shape[:2]
         heatmap_hw = height // self.codec.stride, width // self.codec.stride
-        sigma: float | NDArray[np.float64] = self.codec.sigma_px(heatmap_hw)
+        plain = self.codec.sigma_px(heatmap_hw)
+        sigma: float | NDArray[np.float64] = plain
         if not self.target.is_off:
             sure = [confidence(i.crop.annotated, i.crop.visible, i.teacher) for i in items]
             sigma = target_sigma(
-                sigma, config=self.target, joints=self.joints, confidences=np.stack(sure)
+                plain, config=self.target, joints=self.joints, confidences=np.stack(sure)
             )
         targets, weights = encode_batch(
             np.stack([crop.joints_xy for crop in crops]),
