@@ -53,7 +53,7 @@ def main() -> None:
                 out=options.out,
             )  # fmt: skip
             executor = model_executor(model, options.out / ".work")
-            joints = find_joints(executor, data, stride=model.spec.codec.stride)
+            joints = find_joints(executor, data, codec=model.spec.codec)
             found[teacher].append(score(joints, data, metric))
             words = [f"{name} {one.value:.2f}" for name, one in found[teacher][-1].items()]
             side = "distilled" if teacher else "plain"

@@ -79,6 +79,7 @@ def load(
     input_hw: tuple[int, int] | None = None,
     arch: str | None = None,
     color: str = "RGB",
+    coding: str | None = None,
     sha256: str | None = None,
     progress: Progress = _quiet,
     warn: Callable[[str], None] = print,
@@ -95,7 +96,7 @@ def load(
                 f"{path} is a checkpoint file, which names neither its joints nor its crop size",
                 fix="add --skeleton (e.g. mpii16) and --input (height x width, e.g. 256x192)",
             )
-        wanted = Wanted(skeleton, input_hw, arch, color)
+        wanted = Wanted(skeleton, input_hw, arch, color, coding=coding)
         return load_weights(source, wanted, report=progress, warn=warn)
     if (folder / MANIFEST_NAME).exists():
         return Artifact.load(folder)
@@ -133,15 +134,17 @@ def evaluate(
     *,
     data: str | PoseDataset = "synthetic",
     metric: str | None = None,
+    flip_test: bool = False,
     work: str | Path = ".cache/edgepose",
     threads: int | None = None,
     progress: Progress = _quiet,
 ) -> dict[str, Any]:
     """Scores of an artifact or a pose model: {"executor", "persons", "metrics", "subsets", ...}.
 
-    metric: "pckh", "oks_ap", "pck", "pckh_head_segment" or "pck_box"; by default the first of these
-            that the labels allow. Where model and data have different skeletons: OKS, AP and PCK
-            over the joints that both name alike.
+    metric:    "pckh", "oks_ap", "pck", "pckh_head_segment" or "pck_box"; by default the first of
+               these that the labels allow. Where model and data have different skeletons: OKS, AP and
+               PCK over the joints that both name alike.
+    flip_test: average the heatmaps with those of the mirrored crops; `executor` says so
     """
     loaded = load(subject) if isinstance(subject, str | Path) else subject
     dataset = open_data(data) if isinstance(data, str) else data
@@ -154,8 +157,10 @@ def evaluate(
     if dataset.skeleton.joints == contract.skeleton.joints:
         chosen = natural(labels_of(dataset)) if metric is None else METRICS[metric]
         chosen.check(labels_of(dataset))
-        people = EvaluationSet.from_dataset(dataset, contract.input_hw)
-        joints = find_joints(executor, people, stride=contract.stride, report=progress)
+        codec = contract.codec
+        people = EvaluationSet.from_dataset(dataset, contract.input_hw, alignment=codec.alignment)
+        flip_index = contract.skeleton.flip_index if flip_test else None
+        joints = find_joints(executor, people, codec=codec, flip_index=flip_index, report=progress)
         return {
             "executor": joints.executor,
             "domain": dataset.domain,
@@ -175,7 +180,8 @@ def evaluate(
         dataset,
         skeleton=contract.skeleton,
         input_hw=contract.input_hw,
-        stride=contract.stride,
+        codec=contract.codec,
+        flip_test=flip_test,
         report=progress,
     )
     return scores.model_dump(mode="json")

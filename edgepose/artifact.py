@@ -14,16 +14,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from edgepose.device.coding import Alignment, Coding, alignment_of
 from edgepose.device.files import replace_folder, sha256_file
 from edgepose.errors import EdgeposeError
 from edgepose.skeleton import Skeleton
 
+if TYPE_CHECKING:
+    from edgepose.device.codec import HeatmapCodec
+
 SCHEMA_VERSION: Final = 1
 MANIFEST_NAME = "artifact.json"
+RULES: Final[dict[Coding, Literal["argmax-quarter-pixel", "argmax-dark", "argmax-dark-udp"]]] = {
+    "standard": "argmax-quarter-pixel",
+    "dark": "argmax-dark",
+    "udp": "argmax-dark-udp",
+}
 COPY_AGAIN = "export again, or copy the whole artifact folder again"
 
 
@@ -116,21 +125,50 @@ class PreprocessingContract(_Strict):
 
 
 class CropContract(_Strict):
-    """A person's box becomes a square: its longer side times `padding`, centred on the box; the
-    centre goes to (width / 2, height / 2) of the crop; bilinear, zero outside the image."""
+    """A person's box becomes a square: its longer side times `padding`, centred on the box;
+    bilinear, zero outside the image.
+
+    alignment: "edges": the square's centre goes to (width / 2, height / 2) of the crop, its width to
+               `width`; "centers": to ((width - 1) / 2, (height - 1) / 2), its width to `width - 1` and
+               its height to `height - 1`
+    """
 
     padding: Annotated[float, Field(gt=0)] = 1.25
     region: Literal["square"] = "square"
     resampling: Literal["bilinear"] = "bilinear"
     border: Literal["zero"] = "zero"
+    alignment: Alignment = "edges"
 
 
 class CodecContract(_Strict):
-    """stride: input px per heatmap px; rule: how joints are read off the heatmaps."""
+    """How joints are read off the heatmaps; device/codec.py does it.
+
+    stride: input px per heatmap px; "udp" has (width - 1) / (heatmap width - 1), each axis its own
+    sigma:  of the training target on a 64x64 heatmap; "dark" and "udp" smooth with it, scaled
+    coding: "standard", "dark" or "udp"; rule: what that means for reading
+    """
 
     stride: Annotated[int, Field(gt=0)]
     sigma: Annotated[float, Field(gt=0)]
-    rule: Literal["argmax-quarter-pixel"] = "argmax-quarter-pixel"
+    coding: Coding = "standard"
+    rule: Literal["argmax-quarter-pixel", "argmax-dark", "argmax-dark-udp"] = "argmax-quarter-pixel"
+
+    @classmethod
+    def of(cls, codec: HeatmapCodec) -> Self:
+        return cls(
+            stride=codec.stride, sigma=codec.sigma, coding=codec.coding, rule=RULES[codec.coding]
+        )
+
+    def to_codec(self) -> HeatmapCodec:
+        from edgepose.device.codec import HeatmapCodec  # numpy: not for reading a manifest
+
+        return HeatmapCodec(self.stride, self.sigma, self.coding)
+
+    @model_validator(mode="after")
+    def _rule_of_its_coding(self) -> Self:
+        if self.rule != RULES[self.coding]:
+            raise ValueError(f"the {self.coding} coding is not read by {self.rule}")
+        return self
 
 
 class Provenance(_Strict):
@@ -158,6 +196,14 @@ class Header(_Strict):
     crop: CropContract = CropContract()
     codec: CodecContract
     provenance: Provenance
+
+    @model_validator(mode="after")
+    def _crop_of_its_coding(self) -> Self:
+        if self.crop.alignment != alignment_of(self.codec.coding):
+            raise ValueError(
+                f"the {self.codec.coding} coding does not go with crops by {self.crop.alignment}"
+            )
+        return self
 
 
 class Manifest(Header):

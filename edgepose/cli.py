@@ -133,11 +133,20 @@ _input = click.option(
 _bgr = click.option(
     "--bgr", is_flag=True, help="A checkpoint file that was trained on BGR pictures."
 )
+_coding = click.option(
+    "--coding", default=None, type=click.Choice(["standard", "dark", "udp"]),
+    help="The heatmap coding of a checkpoint file [default: standard].",
+)  # fmt: skip
 _sha256 = click.option("--sha256", default=None, help="Of a checkpoint file, 64 hex digits.")
 
 
 def _load(
-    subject: str, skeleton: str | None, input_size: str | None, bgr: bool, sha256: str | None
+    subject: str,
+    skeleton: str | None,
+    input_size: str | None,
+    bgr: bool,
+    coding: str | None,
+    sha256: str | None,
 ) -> Any:
     """An artifact, a model folder, a checkpoint file or the URL of one."""
     from edgepose import api
@@ -154,7 +163,7 @@ def _load(
     with _progress() as progress:
         return api.load(
             subject, skeleton=skeleton, input_hw=size, color="BGR" if bgr else "RGB",
-            sha256=sha256, progress=progress, warn=_warn,
+            coding=coding, sha256=sha256, progress=progress, warn=_warn,
         )  # fmt: skip
 
 
@@ -269,9 +278,11 @@ def publish(run: Path, to: Path, photographs: tuple[str, ...]) -> None:
     "--coordinate-base", type=click.Choice(["0", "1"]), default=None,
     help="The first pixel of --predictions [default: as the labels: MPII, LSP 1; COCO 0].",
 )  # fmt: skip
+@click.option("--flip", is_flag=True, help="Average with the mirrored crop (flip test).")
 @_skeleton
 @_input
 @_bgr
+@_coding
 @_sha256
 @_threads
 @_json
@@ -283,9 +294,11 @@ def eval(
     ground_truth: Path | None,
     convention: str | None,
     coordinate_base: str | None,
+    flip: bool,
     skeleton: str | None,
     input_size: str | None,
     bgr: bool,
+    coding: str | None,
     sha256: str | None,
     threads: int | None,
     as_json: bool,
@@ -296,6 +309,8 @@ def eval(
     from edgepose.report.tables import tables_text
 
     if predictions is not None or ground_truth is not None or subject is None:
+        if flip:
+            raise click.UsageError("--flip runs a model; a file of predictions has none")
         if subject is not None or predictions is None or ground_truth is None:
             raise click.UsageError(
                 "give a model, an artifact or a checkpoint, or both --predictions and --ground-truth"
@@ -311,10 +326,10 @@ def eval(
     else:
         if convention is not None or coordinate_base is not None:
             raise click.UsageError("--convention and --coordinate-base belong to --predictions")
-        loaded = _load(subject, skeleton, input_size, bgr, sha256)
+        loaded = _load(subject, skeleton, input_size, bgr, coding, sha256)
         with _progress() as progress:
             result = api.evaluate(
-                loaded, data=data, metric=metric, threads=threads, progress=progress
+                loaded, data=data, metric=metric, flip_test=flip, threads=threads, progress=progress
             )
         text = scores_text(subject, result)
     if as_json:
@@ -335,6 +350,7 @@ def eval(
 @_out
 @click.option("--data", default="synthetic", show_default=True, help="As for `edgepose eval`.")
 @click.option("--quick", is_flag=True, help="About a second of calls instead of ten.")
+@click.option("--flip", is_flag=True, help="Score with the flip test; latencies stay one pass.")
 @_threads
 @_json
 def bench(
@@ -343,6 +359,7 @@ def bench(
     out: Path,
     data: str,
     quick: bool,
+    flip: bool,
     threads: int | None,
     as_json: bool,
 ) -> None:
@@ -375,7 +392,10 @@ def bench(
             target=target,
             threads=threads,
             quick=quick,
-            command=f"edgepose bench --target {target_name}" + (" --quick" if quick else ""),
+            flip_test=flip,
+            command=f"edgepose bench --target {target_name}"
+            + (" --quick" if quick else "")
+            + (" --flip" if flip else ""),
             report=progress,
         )
     path = folder.parent.parent / f"bench-{target.name}" / "record.json"
@@ -399,6 +419,7 @@ def bench(
 @_skeleton
 @_input
 @_bgr
+@_coding
 @_sha256
 @click.option(
     "--boxes", type=click.Path(path_type=Path), default=None, help="COCO json with person boxes."
@@ -418,6 +439,7 @@ def predict(
     skeleton: str | None,
     input_size: str | None,
     bgr: bool,
+    coding: str | None,
     sha256: str | None,
     boxes: Path | None,
     box: str | None,
@@ -430,7 +452,7 @@ def predict(
     from edgepose.artifact import Artifact
     from edgepose.predict import Contract, open_photos, parse_box, predict_images, write_predictions
 
-    subject = _load(source, skeleton, input_size, bgr, sha256)
+    subject = _load(source, skeleton, input_size, bgr, coding, sha256)
     contract = (
         Contract.of_artifact(subject)
         if isinstance(subject, Artifact)

@@ -13,7 +13,8 @@ from torch import nn
 
 from edgepose.data.base import PoseDataset, PoseSample
 from edgepose.data.crop import crop_batch
-from edgepose.device.decode import decode_heatmaps, heatmap_to_image_xy
+from edgepose.device.codec import HeatmapCodec
+from edgepose.device.coding import Alignment
 from edgepose.device.geometry import normalise
 from edgepose.metrics.metric import Metric, Score
 from edgepose.metrics.truth import Truth
@@ -21,6 +22,7 @@ from edgepose.models.pose_model import ModelSpec
 from edgepose.skeleton import Skeleton
 
 BATCH = 16
+FLIP_TEST = ", flip test"  # what ran the crops and their mirror images says so
 Report = Callable[[str, int, int], None]
 _NO_IMAGE = np.zeros((0, 0, 3), dtype=np.uint8)
 
@@ -79,20 +81,23 @@ class EvaluationSet:
     """A data set cropped once for one input size; everything that scoring needs, in arrays.
 
     crops: (N, H, W, 3) uint8; matrices: (N, 2, 3) image px -> crop px; truth: the labels;
-    tags: one set of names per person
+    tags: one set of names per person; alignment: how the crops lie on their regions
     """
 
     crops: NDArray[np.uint8]
     matrices: NDArray[np.float64]
     truth: Truth
     tags: tuple[frozenset[str], ...]
+    alignment: Alignment = "edges"
 
     @classmethod
-    def from_dataset(cls, dataset: PoseDataset, input_hw: tuple[int, int]) -> EvaluationSet:
+    def from_dataset(
+        cls, dataset: PoseDataset, input_hw: tuple[int, int], *, alignment: Alignment = "edges"
+    ) -> EvaluationSet:
         crops, matrices, people = [], [], []
         for start in range(0, len(dataset), 64):
             chunk = [dataset[i] for i in range(start, min(start + 64, len(dataset)))]
-            crop, matrix = crop_batch(chunk, input_hw)
+            crop, matrix = crop_batch(chunk, input_hw, alignment=alignment)
             crops.append(crop)
             matrices.append(matrix)
             # Photographs are large: nothing of them stays but the crop.
@@ -102,6 +107,7 @@ class EvaluationSet:
             matrices=np.concatenate(matrices),
             truth=truth_of(people, dataset.skeleton),
             tags=tuple(person.tags for person in people),
+            alignment=alignment,
         )
 
     def __len__(self) -> int:
@@ -118,29 +124,53 @@ class Joints:
     executor: str
 
 
+def heatmaps_of(
+    executor: Runs,
+    crops: NDArray[np.uint8],
+    *,
+    codec: HeatmapCodec,
+    flip_index: Sequence[int] | None = None,
+) -> NDArray[np.float32]:
+    """(N, H, W, 3) uint8 crops -> (N, J, h, w) float32; with `flip_index` the mean with what the
+    mirrored crops give (twice the work)."""
+    heatmaps = executor.run(crops)
+    if flip_index is None:
+        return heatmaps
+    mirrored = executor.run(np.ascontiguousarray(crops[:, :, ::-1]))
+    return codec.flip_average(heatmaps, mirrored, flip_index)
+
+
 def find_joints(
     executor: Runs,
     data: EvaluationSet,
     *,
-    stride: int,
+    codec: HeatmapCodec,
+    flip_index: Sequence[int] | None = None,
     report: Report | None = None,
     label: str = "score",
 ) -> Joints:
-    """Run every crop and decode it, as a device would."""
-    xy, scores = [], []
+    """Run every crop and decode it.
+
+    flip_index: (J,) each joint's mirror partner: a flip test, see `heatmaps_of`; None: as a device
+    """
+    if data.alignment != codec.alignment:
+        raise ValueError(f"crops lie by {data.alignment}, the {codec.coding} coding needs others")
+    xy, scores, heatmap_hw = [], [], (0, 0)
     for start in range(0, len(data), BATCH):
-        heatmaps = executor.run(data.crops[start : start + BATCH])
-        joints, score = decode_heatmaps(heatmaps)
+        crops = data.crops[start : start + BATCH]
+        heatmaps = heatmaps_of(executor, crops, codec=codec, flip_index=flip_index)
+        heatmap_hw = heatmaps.shape[2], heatmaps.shape[3]
+        joints, score = codec.decode(heatmaps)
         xy.append(joints)
         scores.append(score)
         if report is not None:
             report(label, min(start + BATCH, len(data)), len(data))
     heatmap_xy = np.concatenate(xy)
     return Joints(
-        crop_xy=(heatmap_xy * stride).astype(np.float32),
-        image_xy=heatmap_to_image_xy(heatmap_xy, data.matrices, stride),
+        crop_xy=codec.crop_xy(heatmap_xy, heatmap_hw),
+        image_xy=codec.image_xy(heatmap_xy, data.matrices, heatmap_hw),
         score=np.concatenate(scores),
-        executor=executor.description,
+        executor=executor.description + ("" if flip_index is None else FLIP_TEST),
     )
 
 

@@ -11,6 +11,7 @@ from edgepose.data.base import SPLITS, PoseDataset
 from edgepose.data.cache import cached
 from edgepose.data.calibration import open_calibration
 from edgepose.data.sift import NOTHING_BAD
+from edgepose.device.codec import HeatmapCodec
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import labels_of
 from edgepose.fetch import cache_folder
@@ -155,10 +156,18 @@ def start_model(
         spec = ModelSpec(
             arch=student.arch, num_joints=joints, input_hw=student.input_hw,
             skeleton=named.reference, domain=data.domain,
+            codec=HeatmapCodec(coding=student.coding or "standard"),
         )  # fmt: skip
         model = PoseModel.fresh(spec, seed=recipe.seed)
     else:
-        wanted = Wanted(named.reference, student.input_hw, student.arch, student.color, recipe.seed)
+        wanted = Wanted(
+            named.reference,
+            student.input_hw,
+            student.arch,
+            student.color,
+            recipe.seed,
+            student.coding,
+        )
         model = load_weights(source, wanted, report=report, warn=warn)
         check_fits(model, data, what="student")
         if model.spec.arch != student.arch:
@@ -183,10 +192,23 @@ def teacher_model(
     """The teacher in its checkpoint; for crops of the student's size where that does not say."""
     assert teacher.source is not None, "asked only where there is a checkpoint"
     size = recipe.student.input_hw
-    wanted = Wanted(data.skeleton.reference, size, teacher.arch, teacher.color, recipe.seed)
+    wanted = Wanted(
+        data.skeleton.reference, size, teacher.arch, teacher.color, recipe.seed, teacher.coding
+    )
     model = load_weights(teacher.source, wanted, report=report, warn=warn)
     check_fits(model, data, what="teacher")
     return model
+
+
+def check_teacher_lies_on_student(teacher: PoseModel, student: PoseModel) -> None:
+    """Raise EdgeposeError where a heatmap pixel of one is another place of the crop for the other."""
+    ours, theirs = student.spec.codec, teacher.spec.codec
+    if ours.alignment != theirs.alignment:
+        raise EdgeposeError(
+            f"the teacher was trained with the {theirs.coding} coding, the student has {ours.coding}: "
+            "their heatmaps do not lie on each other",
+            fix=f"set student.coding: {theirs.coding}, or give a teacher with {ours.coding}",
+        )
 
 
 def check_fits(model: PoseModel, data: PoseDataset, *, what: str) -> None:

@@ -23,15 +23,17 @@ from edgepose.context import Context
 from edgepose.cost import count_macs
 from edgepose.data.base import PoseDataset
 from edgepose.data.calibration import open_calibration
+from edgepose.device.codec import HeatmapCodec
 from edgepose.device.files import replace_folder
 from edgepose.errors import EdgeposeError
-from edgepose.evaluation import EvaluationSet, JointShift, find_joints
+from edgepose.evaluation import EvaluationSet, Joints, JointShift, find_joints
 from edgepose.fetch import cache_folder
 from edgepose.inputs import (
     ReportProgress,
     check_metric,
     check_splits,
     check_stages,
+    check_teacher_lies_on_student,
     open_data,
     start_model,
     teacher_model,
@@ -75,17 +77,21 @@ class Run:
     rows: list[Scored] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     calibration: dict[str, Any] | None = None
-    evaluation_sets: dict[tuple[int, int], EvaluationSet] = field(default_factory=dict)
+    evaluation_sets: dict[tuple[tuple[int, int], str], EvaluationSet] = field(default_factory=dict)
+    plain_joints: Joints | None = None  # the last stage's without a flip test, as artifacts are run
 
     def warn(self, message: str) -> None:
         if message not in self.warnings:
             self.warnings.append(message)
             self.print_warning(message)
 
-    def evaluation_set(self, input_hw: tuple[int, int]) -> EvaluationSet:
-        if input_hw not in self.evaluation_sets:
-            self.evaluation_sets[input_hw] = EvaluationSet.from_dataset(self.data["val"], input_hw)
-        return self.evaluation_sets[input_hw]
+    def evaluation_set(self, spec: ModelSpec) -> EvaluationSet:
+        key = spec.input_hw, spec.codec.alignment
+        if key not in self.evaluation_sets:
+            self.evaluation_sets[key] = EvaluationSet.from_dataset(
+                self.data["val"], spec.input_hw, alignment=spec.codec.alignment
+            )
+        return self.evaluation_sets[key]
 
     def context(self, folder: Path) -> Context:
         budget = self.recipe.budget
@@ -122,11 +128,13 @@ class Run:
         }
 
 
-def make_teacher(run: Run, teacher: Teacher) -> PoseModel:
-    """The teacher: read from its checkpoint, or trained as the recipe says."""
+def make_teacher(run: Run, teacher: Teacher, student: PoseModel) -> PoseModel:
+    """The teacher: read from its checkpoint, or trained as the recipe says, in the student's coding."""
     data = run.data["train"]
     if teacher.checkpoint is not None:
-        return teacher_model(run.recipe, teacher, data, report=run.report, warn=run.warn)
+        model = teacher_model(run.recipe, teacher, data, report=run.report, warn=run.warn)
+        check_teacher_lies_on_student(model, student)
+        return model
     assert teacher.arch is not None, "the recipe was checked"
     assert teacher.train is not None, "the recipe was checked"
     spec = ModelSpec(
@@ -135,6 +143,7 @@ def make_teacher(run: Run, teacher: Teacher) -> PoseModel:
         input_hw=run.recipe.student.input_hw,
         skeleton=data.skeleton.reference,
         domain=data.domain,
+        codec=HeatmapCodec(coding=student.spec.codec.coding),
     )
     fresh = PoseModel.fresh(spec, seed=run.recipe.seed + 1)
     return run_stage(run, "train", teacher.train, fresh, item="teacher")[0]
@@ -162,23 +171,28 @@ def score_stage(
     run: Run, name: str, model: PoseModel, notes: dict[str, Any], *, role: str = "stage"
 ) -> Scored:
     """Score a model on the validation set and measure its speed; kept in the store."""
-    data = run.evaluation_set(model.spec.input_hw)
+    data, codec, flip_test = run.evaluation_set(model.spec), model.spec.codec, run.recipe.flip_test
 
     def make(work: Path, out: Path) -> None:
-        executor = model_executor(model, work)
-        joints = find_joints(
-            executor, data, stride=model.spec.codec.stride, report=run.report, label=f"score {name}"
-        )
+        executor, label = model_executor(model, work), f"score {name}"
+        joints = find_joints(executor, data, codec=codec, report=run.report, label=label)
         latency, note = float_latency(model, work)
         save_joints(joints, out / "joints.npz")
+        if flip_test:
+            averaged = find_joints(
+                executor, data, codec=codec, flip_index=data.truth.skeleton.flip_index,
+                report=run.report, label=f"{label}, flip test",
+            )  # fmt: skip
+            save_joints(averaged, out / "flip_test.npz")
         save_json(
             out / "latency.json",
             {"latency": None if latency is None else latency.model_dump(), "note": note},
         )
 
     inputs = {"model": model.sha256, "val": run.data["val"].fingerprint, "v": edgepose.__version__}
-    folder = run.store.item("score", inputs, make)
-    joints = load_joints(folder / "joints.npz")
+    folder = run.store.item("score", inputs | ({"flip_test": True} if flip_test else {}), make)
+    run.plain_joints = load_joints(folder / "joints.npz")
+    joints = load_joints(folder / "flip_test.npz") if flip_test else run.plain_joints
     measured = json.loads((folder / "latency.json").read_text())
     latency = measured["latency"]
     scored = stage_row(
@@ -203,7 +217,8 @@ def score_stage(
 
 def export_stage(run: Run, config: export.Config, model: PoseModel, notes: dict[str, Any]) -> Path:
     """Write, execute and measure every artifact; the folder that holds them."""
-    reference = run.rows[-1].joints
+    reference = run.plain_joints
+    assert reference is not None, "the model was scored"
 
     def make(work: Path, out: Path) -> None:
         started = time.monotonic()
@@ -227,7 +242,7 @@ def export_stage(run: Run, config: export.Config, model: PoseModel, notes: dict[
 def artifact_rows(run: Run, folder: Path, model: PoseModel, run_folder: Path) -> None:
     """Copy the exported artifacts into the run folder and add their rows."""
     facts = json.loads((folder / "facts.json").read_text())
-    data = run.evaluation_set(model.spec.input_hw)
+    data = run.evaluation_set(model.spec)
     stage = run.rows[-1].row
     for target in run.targets:
         copy = run_folder / "artifacts" / target.name
@@ -281,9 +296,14 @@ def compress(
         start = model = start_model(recipe, data["train"], report=report, warn=run.warn)
         check_stages(recipe, targets, start, data["calibration"])
         if recipe.teacher is not None:
-            run.teacher = make_teacher(run, recipe.teacher)
+            run.teacher = make_teacher(run, recipe.teacher, start)
             score_stage(run, "teacher", run.teacher, {}, role="teacher")
         exported: Path | None = None
+        if recipe.flip_test and config is not None:
+            run.warn(
+                "flip_test: models are scored with the mirrored crop averaged in, artifacts as devices "
+                "run them; drops and differences between the two hold the flip test's gain, too"
+            )
         if recipe.stages[0].name not in TRAINS_THE_STUDENT:
             score_stage(run, "student", model, {}, role="student")
         for stage in recipe.stages:

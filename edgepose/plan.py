@@ -7,7 +7,14 @@ from typing import Any
 from edgepose import registry
 from edgepose.cost import count_macs, planned_bytes
 from edgepose.data.base import SPLITS
-from edgepose.inputs import check_metric, check_splits, check_stages, start_model, teacher_model
+from edgepose.inputs import (
+    check_metric,
+    check_splits,
+    check_stages,
+    check_teacher_lies_on_student,
+    start_model,
+    teacher_model,
+)
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.recipe import Recipe
 from edgepose.stages.prune import prune_channels, ratio_for_size
@@ -40,6 +47,7 @@ def make_plan(recipe: Recipe) -> dict[str, Any]:
             teacher = teacher_model(
                 recipe, recipe.teacher, data["train"], report=lambda *_: None, warn=notes.append
             )
+            check_teacher_lies_on_student(teacher, model)
             arch, teacher_network = teacher.spec.arch, teacher.module()
         elif arch is not None:
             spec = ModelSpec(arch, model.spec.num_joints, model.spec.input_hw, model.spec.skeleton)
@@ -72,6 +80,7 @@ def make_plan(recipe: Recipe) -> dict[str, Any]:
         "recipe": recipe.name,
         "data": {"source": recipe.data.source, **{s: len(d) for s, d in data.items()}},
         "input": [1, 3, *model.spec.input_hw],
+        "coding": model.spec.codec.coding,
         "heatmaps": [1, model.spec.num_joints, *model.spec.heatmap_hw],
         "stages": rows,
         "training_images": images,
@@ -109,7 +118,8 @@ def plan_text(plan: dict[str, Any]) -> str:
         "",
         f"data     {data['source']}: {data['train']} train, {data['val']} validation, "
         f"{data['calibration']} calibration",
-        f"input    {tuple(plan['input'])}   heatmaps {tuple(plan['heatmaps'])}",
+        f"input    {tuple(plan['input'])}   heatmaps {tuple(plan['heatmaps'])}"
+        + ("" if plan["coding"] == "standard" else f", {plan['coding']} coding"),
         "",
         f"{'stage':<10} {'network':<11} {'parameters':>12} {'GMAC':>8} {'steps':>7} {'images':>9}",
     ]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgepose.artifact import Artifact
 from edgepose.data.images import read_image
-from edgepose.device.decode import decode_heatmaps, flip_average, heatmap_to_image_xy
+from edgepose.device.codec import HeatmapCodec
 from edgepose.device.files import write_atomic
 from edgepose.device.geometry import box_to_crop, crop_matrix, region_wh, resampler
 from edgepose.errors import EdgeposeError
@@ -37,7 +37,7 @@ class Contract:
     """
 
     input_hw: tuple[int, int]
-    stride: int
+    codec: HeatmapCodec
     skeleton: Skeleton
     padding: float = 1.25
 
@@ -45,7 +45,7 @@ class Contract:
     def of_artifact(cls, artifact: Artifact) -> Contract:
         m = artifact.manifest
         return cls(
-            artifact.input_hw, m.codec.stride, m.skeleton.to_skeleton(), padding=m.crop.padding
+            artifact.input_hw, m.codec.to_codec(), m.skeleton.to_skeleton(), padding=m.crop.padding
         )
 
     @classmethod
@@ -57,7 +57,7 @@ class Contract:
                 f"{named.num_joints} joints",
                 fix="use the model.json that was written with these weights",
             )
-        return cls(spec.input_hw, spec.codec.stride, named)
+        return cls(spec.input_hw, spec.codec, named)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def predict_images(
     flip: also run each crop's mirror image and average the heatmaps (twice the work)
     """
     resample, _ = resampler()
-    size_wh = (contract.input_hw[1], contract.input_hw[0])
+    size_wh, codec = (contract.input_hw[1], contract.input_hw[0]), contract.codec
     jobs = [(photo, box) for photo in photos for box in photo.boxes_xywh]
     found: list[Prediction] = []
     for start in range(0, len(jobs), BATCH):
@@ -113,9 +113,9 @@ def predict_images(
         _check_joints(heatmaps, contract)
         if flip:
             mirrored = executor.run(np.ascontiguousarray(crops[:, :, ::-1]))
-            heatmaps = flip_average(heatmaps, mirrored, contract.skeleton.flip_index)
-        xy, scores = decode_heatmaps(heatmaps)
-        joints = heatmap_to_image_xy(xy, matrices, contract.stride)
+            heatmaps = codec.flip_average(heatmaps, mirrored, contract.skeleton.flip_index)
+        xy, scores = codec.decode(heatmaps)
+        joints = codec.image_xy(xy, matrices, (heatmaps.shape[2], heatmaps.shape[3]))
         found += [
             Prediction(photo.name, photo.image_id, box, joints[i], scores[i])
             for i, (photo, box) in enumerate(chunk)
@@ -132,7 +132,7 @@ def _box_matrix(
     center, size = box_to_crop(box_xywh, padding=contract.padding)
     square = size_wh[0] == size_wh[1]
     region = (size, size) if square else region_wh(box_xywh[2:], size, size_wh)
-    return crop_matrix(center, region, size_wh)
+    return crop_matrix(center, region, size_wh, alignment=contract.codec.alignment)
 
 
 def _check_joints(heatmaps: NDArray[np.float32], contract: Contract) -> None:

@@ -42,6 +42,7 @@ def publish(run: Path, to: Path, *, photographs: Sequence[str], progress: Progre
         raise EdgeposeError(
             f"{to} is there already", fix="remove it first, or name another folder with --to"
         )
+    flip_test = bool(report.recipe.resolved.get("flip_test"))
     data = [(text, api.open_data(text)) for text in photographs]
     source = registry.sources().module(report.data.source)
     settings = {k: v for k, v in report.recipe.resolved["data"].items() if k != "source"}
@@ -52,7 +53,9 @@ def publish(run: Path, to: Path, *, photographs: Sequence[str], progress: Progre
         model.save(folder, half=True)
 
         def score(dataset: PoseDataset) -> dict[str, Any]:
-            return api.evaluate(folder, data=dataset, work=Path(scratch), progress=progress)
+            return api.evaluate(
+                folder, data=dataset, flip_test=flip_test, work=Path(scratch), progress=progress
+            )
 
         card = card_text(
             report,
@@ -127,7 +130,10 @@ def _facts(model: PoseModel, file: Path) -> list[tuple[str, str]]:
             "input",
             f"{spec.input_hw[0]} x {spec.input_hw[1]} (height x width), RGB crop of one person",
         ),
-        ("output", f"{spec.num_joints} heatmaps, skeleton {spec.skeleton}"),
+        (
+            "output",
+            f"{spec.num_joints} heatmaps, skeleton {spec.skeleton}, {spec.codec.coding} coding",
+        ),
         ("weights", f"float16, {file.stat().st_size:,} bytes"),
         ("SHA-256 of model.safetensors", f"`{sha256_file(file)}`"),
         ("SHA-256 that reports name", f"`{model.sha256}`"),

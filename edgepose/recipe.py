@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from edgepose.device.coding import Coding
 from edgepose.errors import EdgeposeError
 from edgepose.fetch import Source, check_source
 from edgepose.skeleton import SKELETONS
@@ -48,11 +49,13 @@ class _Strict(BaseModel):
 
 class _Weights(_Strict):
     """checkpoint: a model folder, a checkpoint file, or its URL, null: random weights; sha256: of the
-    file, 64 hex digits; color: channel order of the pictures that a file was trained on."""
+    file, 64 hex digits; color: channel order of the pictures that a file was trained on; coding: how
+    joints stand in heatmaps, null: a model folder's own, else standard."""
 
     checkpoint: ExistingPathOrUrl | None = None
     sha256: str | None = None
     color: Literal["RGB", "BGR"] = "RGB"
+    coding: Coding | None = None
 
     @property
     def source(self) -> Source | None:
@@ -113,13 +116,15 @@ class Budget(_Strict):
 
 
 class _Head(_Strict):
-    """The keys whose meaning does not depend on a stage or a data source."""
+    """The keys whose meaning does not depend on a stage or a data source. flip_test: score models in
+    torch with the heatmaps of the mirrored crop averaged in; artifacts are scored as devices run them."""
 
     name: str
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     student: Student
     metric: Literal["pckh", "oks_ap", "pck", "pckh_head_segment", "pck_box"] = "pckh"
+    flip_test: bool = False
     budget: Budget | None = None
 
     @field_validator("name")
@@ -135,6 +140,12 @@ class _Head(_Strict):
 
 class _TeacherHead(_Weights):
     arch: str | None = None
+
+    @model_validator(mode="after")
+    def _trained_here_has_the_students_coding(self) -> Self:
+        if self.coding is not None and self.checkpoint is None:
+            raise ValueError("coding is of a checkpoint; a teacher trained here has the student's")
+        return self
 
 
 class Data(NamedTuple):
@@ -160,6 +171,7 @@ class Teacher:
     train: BaseModel | None
     sha256: str | None = None
     color: str = "RGB"
+    coding: Coding | None = None
 
     @property
     def source(self) -> Source | None:
@@ -177,6 +189,7 @@ class Recipe:
     student: Student
     teacher: Teacher | None
     metric: str
+    flip_test: bool
     budget: Budget | None
     stages: tuple[Stage, ...]
     source_files: tuple[Path, ...] = field(compare=False)  # the named file, then what it extends
@@ -295,6 +308,7 @@ class _Checker:
                 "checkpoint": teacher.checkpoint,
                 "sha256": teacher.sha256,
                 "color": teacher.color if teacher.checkpoint else None,
+                "coding": teacher.coding,
                 "train": _plain(teacher.train) if teacher.train else None,
             }
             resolved["teacher"] = {key: value for key, value in ways.items() if value is not None}
@@ -380,7 +394,7 @@ class _Checker:
             self.problems.add(node.place, "teacher.arch: missing (which network to train)")
         if head is None:
             return None
-        return Teacher(head.arch, head.checkpoint, train, head.sha256, head.color)
+        return Teacher(head.arch, head.checkpoint, train, head.sha256, head.color, head.coding)
 
     def stages(self, node: Node | None, tree: Node) -> tuple[Stage, ...]:
         entries = self.section(node, "stages", tree)

@@ -38,7 +38,7 @@ NOT_HRNET = "the embedded teacher is not HRNet-W48 yet"
 def build_report(run: Run, *, run_id: str, start: PoseModel, seconds: float) -> Report:
     """The report of a run whose rows are complete."""
     recipe, budget, metric = run.recipe, run.recipe.budget, run.metric
-    data = run.evaluation_set(recipe.student.input_hw)
+    data = run.evaluation_set(start.spec)
     baseline = next((r.row.name for r in run.rows if getattr(r.row, "role", "") == "student"), None)
     return Report(
         edgepose_version=edgepose.__version__,

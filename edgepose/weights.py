@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from edgepose.errors import EdgeposeError
 from edgepose.fetch import Source, cached, fetch
@@ -19,13 +20,15 @@ Report = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a checkpoint file does not say itself, see `load_checkpoint`; not asked of model folders."""
+    """What a checkpoint file does not say itself, see `load_checkpoint`. Of model folders nothing is
+    asked but that they have the named coding, where one is named."""
 
     skeleton: str | Skeleton
     input_hw: tuple[int, int]
     arch: str | None = None
     color: str = "RGB"
     seed: int = 0
+    coding: str | None = None
 
 
 def is_here(source: Source) -> bool:
@@ -44,13 +47,24 @@ def load_weights(
                 f"{path} is a model folder, which knows its own hash and channel order",
                 fix="leave out sha256 and color",
             )
-        return PoseModel.load(path)
+        return _of_coding(PoseModel.load(path), path, coding=wanted.coding)
     if (path.parent / "model.json").exists() and path.name == "model.safetensors":
-        return PoseModel.load(path.parent)
+        return _of_coding(PoseModel.load(path.parent), path, coding=wanted.coding)
     loaded = load_checkpoint(path, domain=PHOTOGRAPHS, **vars(wanted))
     for note in loaded.notes:
         warn(note)
     return loaded.model
+
+
+def _of_coding(model: PoseModel, path: Path, *, coding: str | None) -> PoseModel:
+    """The model; EdgeposeError where it was trained with another coding than the named one."""
+    own = model.spec.codec.coding
+    if coding is not None and coding != own:
+        raise EdgeposeError(
+            f"{path} was trained with the {own} coding, not with {coding}",
+            fix=f"leave out coding, or set it to {own}; a model folder knows its own",
+        )
+    return model
 
 
 def at_size(model: PoseModel, input_hw: tuple[int, int]) -> PoseModel:

@@ -14,6 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from edgepose.data.coco import Config, open_split
+from edgepose.device.codec import HeatmapCodec
 from edgepose.errors import EdgeposeError
 from edgepose.predict import (
     Contract,
@@ -58,7 +59,7 @@ def spots(red_xy: tuple[int, int], blue_xy: tuple[int, int], hw: tuple[int, int]
 @pytest.mark.parametrize("input_hw", [(64, 64), (96, 64)])
 def test_joints_come_back_in_image_pixels(input_hw: tuple[int, int]) -> None:
     image = spots((150, 90), (190, 140), (300, 400))
-    contract = Contract(input_hw=input_hw, stride=4, skeleton=ONE)
+    contract = Contract(input_hw=input_hw, codec=HeatmapCodec(), skeleton=ONE)
     boxes = np.array([[120.0, 60.0, 100.0, 120.0], [130.0, 70.0, 80.0, 100.0]])
     found = predict_images(BrightSpots(), contract, [Photo("a.png", 7, image, boxes)])
     assert len(found) == 2
@@ -76,7 +77,7 @@ def test_flip_averages_the_mirror_image() -> None:
             return heatmaps if len(self.crops) % 2 else heatmaps[:, ::-1]
 
     image = spots((150, 90), (190, 140), (300, 400))
-    contract = Contract(input_hw=(64, 64), stride=4, skeleton=ONE)
+    contract = Contract(input_hw=(64, 64), codec=HeatmapCodec(), skeleton=ONE)
     photo = Photo("a.png", 7, image, np.array([[120.0, 60.0, 100.0, 120.0]]))
     executor = Recorder()
     (person,) = predict_images(executor, contract, [photo], flip=True)
@@ -87,7 +88,7 @@ def test_flip_averages_the_mirror_image() -> None:
 def test_more_people_than_a_batch() -> None:
     image = spots((50, 50), (60, 60), (120, 120))
     boxes = np.tile([[20.0, 20.0, 80.0, 80.0]], (37, 1))
-    contract = Contract(input_hw=(64, 64), stride=4, skeleton=ONE)
+    contract = Contract(input_hw=(64, 64), codec=HeatmapCodec(), skeleton=ONE)
     told: list[tuple[int, int]] = []
     found = predict_images(
         BrightSpots(), contract, [Photo("a", "a", image, boxes)],
@@ -102,7 +103,7 @@ def test_more_people_than_a_batch() -> None:
 def test_a_model_with_other_joints_is_refused() -> None:
     photo = Photo("a", "a", np.zeros((64, 64, 3), np.uint8), np.array([[0.0, 0, 64, 64]]))
     with pytest.raises(EdgeposeError, match="2 heatmaps"):
-        predict_images(BrightSpots(), Contract((64, 64), 4, MPII16), [photo])
+        predict_images(BrightSpots(), Contract((64, 64), HeatmapCodec(), MPII16), [photo])
 
 
 points = st.tuples(st.floats(-300, 600), st.floats(-300, 600))

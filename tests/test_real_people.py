@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from edgepose.cli import main
 from edgepose.data.coco import Config, open_split
 from edgepose.data.codec import encode_batch
+from edgepose.device.codec import HeatmapCodec
 from edgepose.device.geometry import apply_affine
 from edgepose.evaluation import EvaluationSet, find_joints, score
 from edgepose.metrics.metric import METRICS, natural
@@ -94,7 +95,7 @@ def test_the_labels_own_heatmaps_score_nearly_all() -> None:
     assert len(data) == 44
     assert natural(data.truth).word == "oks_ap"
     assert len(set(data.truth.images)) < len(data)  # several people of one photograph
-    joints = find_joints(GroundTruth(data), data, stride=4)
+    joints = find_joints(GroundTruth(data), data, codec=HeatmapCodec())
     found = score(joints, data, METRICS["oks_ap"])
     assert found["oks_ap"].value > 95
     assert found["oks_ap@0.75"].value > 98

@@ -251,6 +251,7 @@ def _description(model: PoseModel, precision: str) -> Description:
             "edgepose.mean": ",".join(map(repr, pre.mean)),
             "edgepose.std": ",".join(map(repr, pre.std)),
             "edgepose.stride": str(spec.codec.stride),
+            "edgepose.coding": spec.codec.coding,
             "edgepose.precision": precision,
             "edgepose.model_sha256": model.sha256,
         },

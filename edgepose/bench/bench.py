@@ -57,6 +57,7 @@ def bench_artifact(
     batch: int = 1,
     plan: Plan | None = None,
     domain: str | None = None,
+    flip_test: bool = False,
     command: str | None = None,
     report: Report | None = None,
     clock: Clock = perf_counter_ns,
@@ -68,6 +69,8 @@ def bench_artifact(
     target:  what the bench was asked for; by default what the artifact was made for
     threads: what `executor` was opened with, to be recorded
     quick:   about a second of calls each instead of at least 1,024 calls and ten seconds
+    flip_test: score with the heatmaps averaged over the crop and its mirror image; a note says so, and
+             the latencies stay those of one pass
     Where the artifact's own runtime is not on this host, only accuracy and size are measured and
     `latency_note` says so. Nothing about the machine is changed.
     """
@@ -75,7 +78,9 @@ def bench_artifact(
     chosen = plan or (QUICK if quick else FULL)
     before = read_conditions()
     notes: list[str] = []
-    accuracy = _accuracy(artifact, executor, dataset, domain=domain, report=report)
+    accuracy = _accuracy(
+        artifact, executor, dataset, domain=domain, flip_test=flip_test, report=report
+    )
     notes += accuracy.pop("notes", [])
 
     note = no_latency_note(manifest.runtime)
@@ -135,23 +140,29 @@ def _accuracy(
     dataset: PoseDataset | EvaluationSet | None,
     *,
     domain: str | None,
+    flip_test: bool,
     report: Report | None,
 ) -> dict[str, Any]:
     """The accuracy fields of a record; empty without a data set."""
     if dataset is None:
         return {}
+    codec = artifact.manifest.codec.to_codec()
     if isinstance(dataset, EvaluationSet):
         data = dataset
     else:
         domain = dataset.domain
-        data = EvaluationSet.from_dataset(dataset, artifact.input_hw)
-    names = artifact.manifest.skeleton.to_skeleton().joints
-    if data.truth.skeleton.joints != names:
+        data = EvaluationSet.from_dataset(dataset, artifact.input_hw, alignment=codec.alignment)
+    skeleton = artifact.manifest.skeleton.to_skeleton()
+    if data.truth.skeleton.joints != skeleton.joints:
         return {"notes": [f"accuracy was not measured: the data has {data.truth.skeleton.name} "
                           "labels, the model other joints; `edgepose eval` compares by name"]}  # fmt: skip
     metric = natural(data.truth)
-    joints = find_joints(executor, data, stride=artifact.manifest.codec.stride, report=report)
+    flip_index = skeleton.flip_index if flip_test else None
+    joints = find_joints(executor, data, codec=codec, flip_index=flip_index, report=report)
     return {
+        "notes": ["accuracy with the flip test: heatmaps averaged with the mirrored crop's"]
+        if flip_test
+        else [],
         "metrics": metric_values(score(joints, data, metric), data.truth.skeleton),
         "metrics_origin": THIS_HOST,
         "persons": len(data),

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from edgepose.artifact import Artifact
 from edgepose.bench.record import LatencyMs
-from edgepose.device.decode import decode_heatmaps, heatmap_to_image_xy
 from edgepose.device.geometry import box_to_crop, crop_matrix, region_wh, resampler
 from edgepose.device.timing import measure
 
@@ -128,15 +127,16 @@ def time_end_to_end(
     box = np.array([490.0, 60.0, 300.0, 600.0])
     out_hw, out_wh = artifact.input_hw, (artifact.input_hw[1], artifact.input_hw[0])
     manifest = artifact.manifest
+    codec = manifest.codec.to_codec()
 
     def once() -> NDArray[np.float32]:
         center, size = box_to_crop(box, padding=manifest.crop.padding)
         square = out_wh[0] == out_wh[1]
         region = (size, size) if square else region_wh(box[2:], size, out_wh)
-        matrix = crop_matrix(center, region, out_wh)
+        matrix = crop_matrix(center, region, out_wh, alignment=codec.alignment)
         heatmaps = executor.infer(executor.prepare(resample(frame, matrix, out_hw)[None]))
-        xy, _ = decode_heatmaps(heatmaps)
-        return heatmap_to_image_xy(xy, matrix, manifest.codec.stride)
+        xy, _ = codec.decode(heatmaps)
+        return codec.image_xy(xy, matrix, (heatmaps.shape[2], heatmaps.shape[3]))
 
     return time_calls(once, plan=plan, threads=threads, clock=clock), resampler_name
 

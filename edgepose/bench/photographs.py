@@ -9,6 +9,7 @@ import numpy as np
 
 from edgepose.bench.record import MetricValue, Strict
 from edgepose.data.base import PoseDataset
+from edgepose.device.codec import HeatmapCodec
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import EvaluationSet, Runs, find_joints, metric_values
 from edgepose.metrics.metric import METRICS
@@ -44,7 +45,8 @@ def score_photographs(
     *,
     skeleton: Skeleton,
     input_hw: tuple[int, int],
-    stride: int,
+    codec: HeatmapCodec,
+    flip_test: bool = False,
     report: Callable[[str, int, int], None] | None = None,
 ) -> PhotographScores:
     """Score an executor on people with given boxes, joints matched by name.
@@ -58,8 +60,9 @@ def score_photographs(
             f"{skeleton.name} and {dataset.skeleton.name} share no joint by name",
             fix="score on data whose skeleton has joints in common with the model's",
         )
-    data = EvaluationSet.from_dataset(dataset, input_hw)
-    found = find_joints(executor, data, stride=stride, report=report)
+    data = EvaluationSet.from_dataset(dataset, input_hw, alignment=codec.alignment)
+    flip_index = skeleton.flip_index if flip_test else None
+    found = find_joints(executor, data, codec=codec, flip_index=flip_index, report=report)
     truth = data.truth.joints(theirs)
     scored = np.asarray(truth.annotated.any(axis=1), dtype=bool)
     if not scored.any():

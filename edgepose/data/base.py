@@ -19,6 +19,7 @@ class PoseSample:
     image:      (H, W, 3) uint8, RGB
     joints_xy:  (J, 2) float32
     annotated:  (J,) bool; occluded but labelled joints are annotated
+    visible:    (J,) bool, False where a labelled joint is occluded; None where the data does not say
     box_xywh:   (4,) float32, the person's box
     center_xy:  (2,) float32, centre of the crop region
     size_px:    side of the square crop region, margin included (HRNet's scale x 200)
@@ -37,6 +38,7 @@ class PoseSample:
     area_px2: float
     sample_id: str
     tags: frozenset[str] = frozenset()
+    visible: NDArray[np.bool_] | None = None
 
 
 class PoseDataset(Protocol):

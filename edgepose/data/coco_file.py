@@ -126,6 +126,7 @@ def _entries(annotations: list[Any], problems: list[str]) -> Iterator[tuple[dict
 class _Parsed:
     joints_xy: NDArray[np.float32]
     annotated: NDArray[np.bool_]
+    visible: NDArray[np.bool_]
     box_xywh: NDArray[np.float32]
     area_px2: float
     occluded: bool
@@ -151,6 +152,7 @@ def _labels(
         area_px2=parsed.area_px2,
         tags=_tags(parsed, boxes),
         image_hw=picture[1],
+        visible=parsed.visible,
     )
 
 
@@ -229,6 +231,7 @@ def _parse(
     return _Parsed(
         joints_xy=np.where(annotated[:, None], triples[:, :2], 0.0).astype(np.float32),
         annotated=annotated,
+        visible=visibility == 2,
         box_xywh=box,
         area_px2=float(area) if isinstance(area, (int, float)) and known else math.nan,
         occluded=bool((visibility == 1).any()),

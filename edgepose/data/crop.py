@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from edgepose.data.base import PoseDataset, PoseSample
+from edgepose.device.coding import Alignment
 from edgepose.device.geometry import apply_affine, crop_matrix, region_wh, resampler
 from edgepose.skeleton import Skeleton
 
@@ -25,12 +26,14 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # Rec. 601 weights of R, G, B
 @dataclass(frozen=True)
 class Crop:
     """image: (h, w, 3) uint8 RGB; joints_xy: (J, 2) float32 crop pixels; annotated: (J,) bool;
-    matrix: (2, 3) float64, image pixels to crop pixels (a mirror included)."""
+    matrix: (2, 3) float64, image pixels to crop pixels (a mirror included); visible: (J,) bool, None
+    where the data does not say."""
 
     image: NDArray[np.uint8]
     joints_xy: NDArray[np.float32]
     annotated: NDArray[np.bool_]
     matrix: NDArray[np.float64]
+    visible: NDArray[np.bool_] | None = None
 
 
 class Augment(BaseModel):
@@ -71,12 +74,14 @@ def crop_sample(
     shift_xy: tuple[float, float] = (0.0, 0.0),
     flip: bool = False,
     skeleton: Skeleton | None = None,
+    alignment: Alignment = "edges",
 ) -> Crop:
     """The person of a sample at the network's input size.
 
-    scale:    factor on the region's size (> 1: the person gets smaller)
-    shift_xy: move of the region's centre, as a part of its size
-    flip:     mirror the crop, x -> w-1-x, and swap the joints that `skeleton` (needed then) pairs
+    scale:     factor on the region's size (> 1: the person gets smaller)
+    shift_xy:  move of the region's centre, as a part of its size
+    flip:      mirror the crop, x -> w-1-x, and swap the joints that `skeleton` (needed then) pairs
+    alignment: how the region lies on the crop's pixels, see `crop_matrix`
     """
     height, width = input_hw
     if height == width:
@@ -85,10 +90,12 @@ def crop_sample(
         region = region_wh(sample.box_xywh[2:], sample.size_px, (width, height))
     region = (region[0] * scale, region[1] * scale)
     center = np.asarray(sample.center_xy, np.float64) + np.multiply(shift_xy, region)
-    matrix = crop_matrix(center, region, (width, height), rotation_deg=rotation_deg)
+    matrix = crop_matrix(
+        center, region, (width, height), rotation_deg=rotation_deg, alignment=alignment
+    )
     image = _resample(sample.image, matrix, input_hw)
     annotated = sample.annotated.copy()
-    joints = sample.joints_xy
+    joints, visible = sample.joints_xy, sample.visible
     if flip:
         if skeleton is None:
             raise ValueError("flip needs the skeleton: it knows which joints to swap")
@@ -97,28 +104,35 @@ def crop_sample(
         matrix[0, 2] += width - 1
         index = list(skeleton.flip_index)
         annotated, joints = annotated[index], joints[index]
-    return Crop(image, apply_affine(matrix, joints).astype(np.float32), annotated, matrix)
+        visible = None if visible is None else visible[index]
+    crop_xy = apply_affine(matrix, joints).astype(np.float32)
+    return Crop(image, crop_xy, annotated, matrix, visible)
 
 
 def crop_batch(
-    samples: Sequence[PoseSample], input_hw: tuple[int, int]
+    samples: Sequence[PoseSample], input_hw: tuple[int, int], *, alignment: Alignment = "edges"
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Plain crops for evaluation: (crops (N, H, W, 3) uint8, matrices (N, 2, 3) float64)."""
     crops = np.empty((len(samples), *input_hw, 3), dtype=np.uint8)
     matrices = np.empty((len(samples), 2, 3))
     for i, sample in enumerate(samples):
-        crop = crop_sample(sample, input_hw)
+        crop = crop_sample(sample, input_hw, alignment=alignment)
         crops[i], matrices[i] = crop.image, crop.matrix
     return crops, matrices
 
 
 def crop_batches(
-    dataset: PoseDataset, input_hw: tuple[int, int], *, batch: int = 16
+    dataset: PoseDataset,
+    input_hw: tuple[int, int],
+    *,
+    batch: int = 16,
+    alignment: Alignment = "edges",
 ) -> Iterator[NDArray[np.uint8]]:
     """Plain crops of a whole data set, (up to `batch`, H, W, 3) uint8 at a time."""
     for start in range(0, len(dataset), batch):
         stop = min(start + batch, len(dataset))
-        yield crop_batch([dataset[i] for i in range(start, stop)], input_hw)[0]
+        people = [dataset[i] for i in range(start, stop)]
+        yield crop_batch(people, input_hw, alignment=alignment)[0]
 
 
 @dataclass(frozen=True)
@@ -179,6 +193,7 @@ def crop_view(
     *,
     flip: bool = False,
     skeleton: Skeleton | None = None,
+    alignment: Alignment = "edges",
 ) -> Crop:
     """The sample as `view` shows it; `flip` mirrors the crop. A half-body view needs the skeleton."""
     if view.half != "whole":
@@ -193,6 +208,7 @@ def crop_view(
         shift_xy=view.shift_xy,
         flip=flip,
         skeleton=skeleton,
+        alignment=alignment,
     )
 
 
@@ -208,7 +224,7 @@ def vary(crop: Crop, rng: np.random.Generator, config: Augment) -> Crop:
         _occlude(image, rng)
     if config.photometric > 0:
         image = _vary_pixels(image, rng, strength=config.photometric)
-    return Crop(image, crop.joints_xy, crop.annotated, crop.matrix)
+    return dataclasses.replace(crop, image=image)
 
 
 def augment(
@@ -217,11 +233,14 @@ def augment(
     rng: np.random.Generator,
     config: Augment,
     skeleton: Skeleton,
+    *,
+    alignment: Alignment = "edges",
 ) -> Crop:
     """A random variation of the sample's crop; the same `rng` state gives the same crop."""
     view = draw_view(rng, config)
     flip = draw_flip(rng, config)
-    return vary(crop_view(sample, input_hw, view, flip=flip, skeleton=skeleton), rng, config)
+    crop = crop_view(sample, input_hw, view, flip=flip, skeleton=skeleton, alignment=alignment)
+    return vary(crop, rng, config)
 
 
 def _occlude(image: NDArray[np.uint8], rng: np.random.Generator) -> None:

@@ -40,6 +40,7 @@ class Labels:
     area_px2: float = math.nan
     tags: frozenset[str] = frozenset()
     image_hw: tuple[int, int] | None = None
+    visible: NDArray[np.bool_] | None = None
 
 
 @dataclass
@@ -85,6 +86,7 @@ class Photographs:
             area_px2=person.area_px2,
             sample_id=person.sample_id,
             tags=person.tags,
+            visible=None if person.visible is None else person.visible.copy(),
         )
 
     def _image(self, path: Path) -> NDArray[np.uint8]:

@@ -15,18 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-def decode_heatmaps(
-    heatmaps: NDArray[np.floating],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Joint positions and confidences of a batch of heatmaps.
-
-    heatmaps: (N, J, h, w) float
-    returns (xy (N, J, 2) float32 heatmap pixels, score (N, J) float32, the maximum)
-
-    The pixel of the maximum (lowest index on ties), (0, 0) where the maximum is not positive, moved
-    a quarter pixel towards the higher neighbour on each axis where 1 < px < w-1 and 1 < py < h-1.
-    Raises DeviceError for NaN or infinite heatmaps. Source: HRNet's lib/core/inference.py.
-    """
+def _flat(heatmaps: NDArray[np.floating]) -> NDArray[np.float32]:
+    """(N x J, h x w) float32; DeviceError for another shape, NaN or infinity."""
     if heatmaps.ndim != 4 or heatmaps.shape[2] == 0 or heatmaps.shape[3] == 0:
         raise DeviceError(
             f"heatmaps have shape {heatmaps.shape}, not (N, J, h, w)",
@@ -40,17 +30,75 @@ def decode_heatmaps(
             f"{broken} of {n * joints} heatmaps hold NaN or infinity",
             fix="check the model's weights and its input scaling; such an output has no joints",
         )
-    rows = np.arange(n * joints)
+    return flat
+
+
+def find_peaks(
+    heatmaps: NDArray[np.floating],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The pixel of each heatmap's maximum and its value: (xy (N, J, 2) float32, score (N, J) float32).
+
+    heatmaps: (N, J, h, w) float
+    The lowest index on ties, (0, 0) where the maximum is not positive. Raises DeviceError for NaN or
+    infinite heatmaps.
+    """
+    flat = _flat(heatmaps)
+    n, joints, _, w = heatmaps.shape
     peak = flat.argmax(axis=1)
-    score = flat[rows, peak]
+    score = flat[np.arange(n * joints), peak]
     found = score > 0
     px, py = np.where(found, peak % w, 0), np.where(found, peak // w, 0)
     xy = np.stack([px, py], axis=1).astype(np.float32)
+    return xy.reshape(n, joints, 2), score.reshape(n, joints)
+
+
+def decode_heatmaps(
+    heatmaps: NDArray[np.floating],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Joint positions and confidences of a batch of heatmaps.
+
+    heatmaps: (N, J, h, w) float
+    returns (xy (N, J, 2) float32 heatmap pixels, score (N, J) float32, the maximum)
+
+    The peak (see `find_peaks`), moved a quarter pixel towards the higher neighbour on each axis where
+    1 < px < w-1 and 1 < py < h-1. Source: HRNet's lib/core/inference.py.
+    """
+    peaks, score = find_peaks(heatmaps)
+    n, joints, h, w = heatmaps.shape
+    flat = np.ascontiguousarray(heatmaps, dtype=np.float32).reshape(n * joints, h * w)
+    xy = peaks.reshape(n * joints, 2)
+    px, py = xy[:, 0].astype(np.int64), xy[:, 1].astype(np.int64)
     inner = np.nonzero((px > 1) & (px < w - 1) & (py > 1) & (py < h - 1))[0]
-    at = peak[inner]
+    at = py[inner] * w + px[inner]
     xy[inner, 0] += 0.25 * np.sign(flat[inner, at + 1] - flat[inner, at - 1])
     xy[inner, 1] += 0.25 * np.sign(flat[inner, at + w] - flat[inner, at - w])
-    return xy.reshape(n, joints, 2), score.reshape(n, joints)
+    return xy.reshape(n, joints, 2), score
+
+
+def _log_around(
+    heatmaps: NDArray[np.floating], at: NDArray[np.int64], *, sigma: float, floor: float
+) -> NDArray[np.float64]:
+    """Logarithm of the smoothed maps around the pixels `at` (N x J, 2): (N x J, 5, 5), rows y-2..y+2.
+
+    Smoothed by a Gaussian cut off 2.5 sigma away; outside the map is zero, and nothing is below `floor`.
+    """
+    n, joints, h, w = heatmaps.shape
+    reach = max(1, int(2.5 * sigma + 0.5))
+    pad = reach + 2
+    flat = np.asarray(heatmaps, np.float32).reshape(n * joints, h, w)
+    padded = np.pad(flat, ((0, 0), (pad, pad), (pad, pad)))
+    steps = np.arange(-pad, pad + 1) + pad
+    rows = (at[:, 1, None] + steps)[:, :, None]
+    columns = (at[:, 0, None] + steps)[:, None, :]
+    patch = padded[np.arange(n * joints)[:, None, None], rows, columns]
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    kernel /= kernel.sum()
+    blur = np.zeros((5, 2 * pad + 1))  # (5, 2 pad + 1): a row of it is the kernel, moved
+    for row in range(5):
+        blur[row, row : row + len(kernel)] = kernel
+    smooth = np.einsum("ay,kyx,bx->kab", blur, patch.astype(np.float64), blur, optimize=True)
+    log: NDArray[np.float64] = np.log(np.maximum(smooth, floor))
+    return log
 
 
 def refine_dark(
@@ -65,21 +113,8 @@ def refine_dark(
     derivatives as in its code (two pixels apart for the second ones).
     """
     n, joints, h, w = heatmaps.shape
-    reach, at = max(1, int(2.5 * sigma + 0.5)), np.rint(xy).astype(np.int64).reshape(-1, 2)
-    pad = reach + 2
-    flat = np.asarray(heatmaps, np.float32).reshape(n * joints, h, w)
-    padded = np.pad(flat, ((0, 0), (pad, pad), (pad, pad)))
-    steps = np.arange(-pad, pad + 1) + pad
-    rows = (at[:, 1, None] + steps)[:, :, None]
-    columns = (at[:, 0, None] + steps)[:, None, :]
-    patch = padded[np.arange(n * joints)[:, None, None], rows, columns]
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel /= kernel.sum()
-    blur = np.zeros((5, 2 * pad + 1))  # (5, 2 pad + 1): a row of it is the kernel, moved
-    for row in range(5):
-        blur[row, row : row + len(kernel)] = kernel
-    smooth = np.einsum("ay,kyx,bx->kab", blur, patch.astype(np.float64), blur, optimize=True)
-    top = np.log(np.maximum(smooth, 1e-10))  # (K, 5, 5), the peak in the middle
+    at = np.rint(xy).astype(np.int64).reshape(-1, 2)
+    top = _log_around(heatmaps, at, sigma=sigma, floor=1e-10)  # the peak in the middle
     dx, dy = 0.5 * (top[:, 2, 3] - top[:, 2, 1]), 0.5 * (top[:, 3, 2] - top[:, 1, 2])
     dxx = 0.25 * (top[:, 2, 4] - 2 * top[:, 2, 2] + top[:, 2, 0])
     dyy = 0.25 * (top[:, 4, 2] - 2 * top[:, 2, 2] + top[:, 0, 2])
@@ -94,14 +129,44 @@ def refine_dark(
     return refined
 
 
+def refine_udp(
+    heatmaps: NDArray[np.floating], xy: NDArray[np.floating], *, sigma: float
+) -> NDArray[np.float32]:
+    """As `refine_dark`, with derivatives one pixel apart, up to the border: (N, J, 2) float32.
+
+    Beyond the border the smoothed map is taken to go on as it ends. Source: Huang et al. 2020, "The
+    Devil is in the Details" (UDP); MMPose's refine_keypoints_dark_udp.
+    """
+    n, joints, h, w = heatmaps.shape
+    at = np.rint(xy).astype(np.int64).reshape(-1, 2)
+    top = _log_around(heatmaps, at, sigma=sigma, floor=1e-3)
+    steps, last = np.array([-1, 0, 1]), np.array([w - 1, h - 1])
+    near = np.clip(at[:, None, :] + steps[:, None], 0, last) - at[:, None, :] + 2  # (K, 3, 2)
+    which = np.arange(n * joints)[:, None, None]
+    m = top[which, near[:, :, 1][:, :, None], near[:, :, 0][:, None, :]]  # (K, 3, 3)
+    dx, dy = 0.5 * (m[:, 1, 2] - m[:, 1, 0]), 0.5 * (m[:, 2, 1] - m[:, 0, 1])
+    tiny = float(np.finfo(np.float32).eps)
+    dxx = m[:, 1, 2] - 2 * m[:, 1, 1] + m[:, 1, 0] + tiny
+    dyy = m[:, 2, 1] - 2 * m[:, 1, 1] + m[:, 0, 1] + tiny
+    sides = m[:, 1, 2] + m[:, 2, 1] + m[:, 1, 0] + m[:, 0, 1]
+    dxy = 0.5 * (m[:, 2, 2] + m[:, 0, 0] + 2 * m[:, 1, 1] - sides)
+    curvature = dxx * dyy - dxy * dxy
+    safe = np.where(curvature != 0, curvature, 1.0)
+    move = np.stack([dyy * dx - dxy * dy, dxx * dy - dxy * dx], axis=1) / safe[:, None]
+    moved = at - np.where(curvature[:, None] != 0, move, 0.0)
+    refined: NDArray[np.float32] = moved.astype(np.float32).reshape(n, joints, 2)
+    return refined
+
+
 def heatmap_to_image_xy(
-    xy: NDArray[np.floating], matrix: ArrayLike, stride: float
+    xy: NDArray[np.floating], matrix: ArrayLike, stride: ArrayLike
 ) -> NDArray[np.float32]:
     """Heatmap pixels (N, J, 2) -> image pixels (N, J, 2) float32.
 
-    matrix: crop matrix (2, 3), or one per image (N, 2, 3); stride: crop pixels per heatmap pixel.
+    matrix: crop matrix (2, 3), or one per image (N, 2, 3)
+    stride: crop pixels per heatmap pixel, one number or (x, y)
     """
-    crop_xy = np.asarray(xy, dtype=np.float64) * float(stride)
+    crop_xy = np.asarray(xy, dtype=np.float64) * np.asarray(stride, dtype=np.float64)
     return apply_affine(invert_affine(matrix), crop_xy).astype(np.float32)
 
 
@@ -109,12 +174,16 @@ def flip_average(
     heatmaps: NDArray[np.floating],
     flipped_heatmaps: NDArray[np.floating],
     flip_index: Sequence[int],
+    *,
+    shift: bool = True,
 ) -> NDArray[np.float32]:
     """Mean of the heatmaps of a crop and of its mirror image, (N, J, h, w) float32.
 
     flipped_heatmaps: what the network gave for the mirrored crop, as it came out
     flip_index:       (J,) each joint's mirror partner
-    Mirrored back, those maps sit one pixel too far left; they are shifted right by one first.
+    shift:            mirrored back, those maps sit one pixel too far left; they are shifted right by
+                      one first (not where the first and last pixels of crop and heatmap lie on each
+                      other, as in UDP)
     """
     if heatmaps.shape != flipped_heatmaps.shape or len(flip_index) != heatmaps.shape[1]:
         raise DeviceError(
@@ -123,6 +192,7 @@ def flip_average(
             fix="run the same network on the crop and on its mirror image",
         )
     back = np.array(flipped_heatmaps[:, list(flip_index), :, ::-1], dtype=np.float32)
-    back[..., 1:] = back[..., :-1].copy()
+    if shift:
+        back[..., 1:] = back[..., :-1].copy()
     mean: NDArray[np.float32] = (heatmaps.astype(np.float32) + back) * np.float32(0.5)
     return mean

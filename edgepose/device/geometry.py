@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from .coding import Alignment
+
     Resampler = Callable[[NDArray[np.uint8], ArrayLike, Sequence[int]], NDArray[np.uint8]]
 
 
@@ -63,25 +65,36 @@ def crop_matrix(
     out_wh: Sequence[int],
     *,
     rotation_deg: float = 0.0,
+    alignment: Alignment = "edges",
 ) -> NDArray[np.float64]:
     """(2, 3) float64 from image pixels to crop pixels.
 
-    center_xy:    (2,) image pixels, goes to (out_w / 2, out_h / 2)
-    size_wh:      region in image pixels; one factor, out_w / size_w, scales both axes
+    center_xy:    (2,) image pixels
+    size_wh:      region in image pixels
     rotation_deg: turns the region clockwise on the screen, so the picture turns counter-clockwise
-    Source: the crop of SimpleBaseline and HRNet (their `get_affine_transform`).
+    alignment:    "edges": the centre goes to (out_w / 2, out_h / 2); one factor, out_w / size_w,
+                  scales both axes. "centers": the centre goes to that of the crop's pixels,
+                  ((out_w - 1) / 2, (out_h - 1) / 2), and the region spans from the first pixel's
+                  centre to the last one's: the factors are (out_w - 1) / size_w, (out_h - 1) / size_h
+    Sources: the crop of SimpleBaseline and HRNet (their `get_affine_transform`); Huang et al. 2020.
     """
     center = np.asarray(center_xy, dtype=np.float64)
     factor = float(out_wh[0]) / float(size_wh[0]) if size_wh[0] else math.nan
-    if center.shape != (2,) or not (np.isfinite(center).all() and math.isfinite(factor)):
+    factor_y = factor
+    if alignment == "centers":
+        factor = (float(out_wh[0]) - 1.0) / float(size_wh[0]) if size_wh[0] else math.nan
+        factor_y = (float(out_wh[1]) - 1.0) / float(size_wh[1]) if size_wh[1] else math.nan
+    finite = math.isfinite(factor) and math.isfinite(factor_y)
+    if center.shape != (2,) or not (np.isfinite(center).all() and finite):
         raise DeviceError(
             f"no crop around center {center.tolist()} of size {tuple(size_wh)}",
             fix="give a finite centre and a size larger than zero",
         )
     angle = math.radians(rotation_deg)
-    a, b = factor * math.cos(angle), factor * math.sin(angle)
-    linear = np.array([[a, b], [-b, a]])
-    offset = 0.5 * np.array([out_wh[0], out_wh[1]], dtype=np.float64) - linear @ center
+    cos, sin = math.cos(angle), math.sin(angle)
+    linear = np.array([[factor * cos, factor * sin], [-(factor_y * sin), factor_y * cos]])
+    middle = 0.5 * (np.array([out_wh[0], out_wh[1]], dtype=np.float64) - (alignment == "centers"))
+    offset = middle - linear @ center
     return np.concatenate([linear, offset[:, None]], axis=1)
 
 

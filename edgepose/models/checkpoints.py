@@ -19,6 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from edgepose.device.codec import HeatmapCodec
+from edgepose.device.coding import check_coding
 from edgepose.errors import EdgeposeError
 from edgepose.models import build
 from edgepose.models.layouts import BOOKKEEPING, StateDict, find_architecture, under_our_names
@@ -51,6 +53,7 @@ def load_checkpoint(
     arch: str | None = None,
     color: str = "RGB",
     seed: int = 0,
+    coding: str | None = None,
 ) -> Loaded:
     """The network in a `.pth`, `.pt` or `.safetensors` file.
 
@@ -60,6 +63,7 @@ def load_checkpoint(
     color:    channel order of the pictures it was trained on; "BGR" (the official SimpleBaseline
               checkpoints) is turned into RGB exactly, by exchanging the first layer's channels
     seed:     of the random head, where the file has a backbone alone
+    coding:   "standard" (also None), "dark" or "udp": how its heatmaps were encoded
     Raises EdgeposeError with one message: a damaged file, another architecture, what does not fit.
     """
     check_input_hw(input_hw)
@@ -79,7 +83,10 @@ def load_checkpoint(
             f"{path} holds a {found} ({state.layout} names), not a {arch}",
             fix=f"set arch: {found}, or give another checkpoint",
         )
-    spec = ModelSpec(found, joints.num_joints, input_hw, joints.reference, domain=domain)
+    codec = HeatmapCodec(coding=check_coding(coding or "standard"))
+    spec = ModelSpec(
+        found, joints.num_joints, input_hw, joints.reference, domain=domain, codec=codec
+    )
     base = _base(spec, state.layout, seed=seed)
     complete, notes = _completed(state, base, path)
     _check_fit(complete, base, path)

@@ -18,6 +18,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from edgepose.device.codec import HeatmapCodec
+from edgepose.device.coding import check_coding
+from edgepose.device.errors import DeviceError
 from edgepose.device.files import replace_folder, write_atomic
 from edgepose.errors import EdgeposeError
 from edgepose.models import build, deploy, known
@@ -40,15 +43,6 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
-class HeatmapCodec:
-    """stride: input px per heatmap px; sigma: of the target Gaussian on a 64x64 heatmap, heatmap px
-    (it scales with the heatmap, never below 1)."""
-
-    stride: int = 4
-    sigma: float = 2.0
-
-
-@dataclass(frozen=True)
 class ModelSpec:
     """skeleton: the name of a known one or a definition (`Skeleton.reference`);
     form: "train" (batch norm, deconvolutions) or "deploy" (batch norm folded, sub-pixel)."""
@@ -68,7 +62,12 @@ class ModelSpec:
         return self.input_hw[0] // self.codec.stride, self.input_hw[1] // self.codec.stride
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        if (
+            self.codec.coding == "standard"
+        ):  # goes without saying: hashes are what they were before it
+            del values["codec"]["coding"]
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ModelSpec:
@@ -106,8 +105,9 @@ def _check_spec(spec: ModelSpec, folder: Path) -> None:
             raise ValueError(f"{spec.num_joints!r} joints")
         if spec.form not in ("train", "deploy"):
             raise ValueError(f"unknown form {spec.form!r}")
-    except (EdgeposeError, ValueError, TypeError) as error:
-        problem = error.problem if isinstance(error, EdgeposeError) else error
+        check_coding(spec.codec.coding)
+    except (DeviceError, ValueError, TypeError) as error:
+        problem = error.problem if isinstance(error, DeviceError) else error
         raise EdgeposeError(
             f"{folder}/model.json cannot be right: {problem}",
             fix="use the folder as edgepose wrote it",

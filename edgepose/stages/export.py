@@ -52,7 +52,6 @@ def verify(
     target: Target,
     data: EvaluationSet,
     reference: Joints,
-    stride: int,
     config: Config,
     context: Context,
 ) -> Exported:
@@ -63,7 +62,8 @@ def verify(
     backend = importlib.import_module(f"edgepose.backends.{target.runtime}")
     executor = backend.open_executor(artifact)
     label = f"export: score {target.name}"
-    joints = find_joints(executor, data, stride=stride, report=context.report, label=label)
+    codec = artifact.manifest.codec.to_codec()
+    joints = find_joints(executor, data, codec=codec, report=context.report, label=label)
     shift = joint_shift(joints, reference)
     if shift.p50 > config.max_shift_px or shift.off_share > config.max_off_share:
         problem = (
@@ -85,7 +85,9 @@ def run(model: PoseModel, config: Config, context: Context, *, reference: Joints
 
     reference: the model's own joints on that set
     """
-    data = EvaluationSet.from_dataset(context.val, model.spec.input_hw)
+    data = EvaluationSet.from_dataset(
+        context.val, model.spec.input_hw, alignment=model.spec.codec.alignment
+    )
     exported = []
     for number, target in enumerate(context.targets):
         context.report("export: write", number, len(context.targets))
@@ -96,7 +98,6 @@ def run(model: PoseModel, config: Config, context: Context, *, reference: Joints
                 target=target,
                 data=data,
                 reference=reference,
-                stride=model.spec.codec.stride,
                 config=config,
                 context=context,
             )

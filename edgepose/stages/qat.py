@@ -37,7 +37,7 @@ class Config(distill.Config):
 def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
     """The deploy form, on the INT8 grid, with the activation scales that it was trained with."""
     images = context.calibration_set(config.calibration, model_domain=model.spec.domain)
-    crops = crop_batches(images, model.spec.input_hw)
+    crops = crop_batches(images, model.spec.input_hw, alignment=model.spec.codec.alignment)
     prepared = prepare_qat(calibrate(model, crops, observer=config.observer))
     freeze_step = round(config.freeze_at * config.steps)
 

@@ -54,5 +54,5 @@ def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
         return model
     images = context.calibration_set(config.calibration, model_domain=model.spec.domain)
     context.notes["scales"] = f"calibrated ({config.observer}, {len(images)} images)"
-    crops = crop_batches(images, model.spec.input_hw)
+    crops = crop_batches(images, model.spec.input_hw, alignment=model.spec.codec.alignment)
     return calibrate(model, crops, observer=config.observer)

@@ -17,9 +17,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from edgepose.data.base import PoseDataset
-from edgepose.data.codec import encode_batch, mirror_heatmaps, sigma_for
+from edgepose.data.codec import encode_batch, mirror_heatmaps
 from edgepose.data.crop import Augment, Crop, augment, crop_view, draw_flip, vary
-from edgepose.models.pose_model import HeatmapCodec
+from edgepose.device.codec import HeatmapCodec
+from edgepose.train.config import TargetSigma
+from edgepose.train.target import confidence, target_sigma
 from edgepose.train.teacher_cache import TeacherCache
 
 
@@ -53,12 +55,12 @@ class _Crops(Dataset[Item]):
         dataset: PoseDataset,
         *,
         input_hw: tuple[int, int],
-        stride: int,
+        codec: HeatmapCodec,
         augment_config: Augment,
         seed: int,
         teacher: TeacherCache | None,
     ) -> None:
-        self.dataset, self.input_hw, self.stride = dataset, input_hw, stride
+        self.dataset, self.input_hw, self.codec = dataset, input_hw, codec
         self.augment_config, self.seed, self.teacher = augment_config, seed, teacher
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
@@ -72,31 +74,44 @@ class _Crops(Dataset[Item]):
         rng = np.random.default_rng((self.seed, 2, position))
         index, config = int(self._order[offset]), self.augment_config
         sample, skeleton = self.dataset[index], self.dataset.skeleton
+        alignment = self.codec.alignment
         if self.teacher is None:
-            return Item(augment(sample, self.input_hw, rng, config, skeleton))
+            return Item(augment(sample, self.input_hw, rng, config, skeleton, alignment=alignment))
         number = epoch % self.teacher.views
         view, flip = self.teacher.view(index, number), draw_flip(rng, config)
-        crop = crop_view(sample, self.input_hw, view, flip=flip, skeleton=skeleton)
+        crop = crop_view(
+            sample, self.input_hw, view, flip=flip, skeleton=skeleton, alignment=alignment
+        )
         heatmaps = self.teacher.heatmaps(index, number)
         if flip:
-            heatmaps = mirror_heatmaps(heatmaps, flip_index=skeleton.flip_index, stride=self.stride)
+            heatmaps = mirror_heatmaps(heatmaps, flip_index=skeleton.flip_index, codec=self.codec)
         return Item(vary(crop, rng, config), heatmaps)
 
 
 @dataclass(frozen=True)
 class _Collate:
     codec: HeatmapCodec
+    target: TargetSigma
+    joints: tuple[str, ...]
 
     def __call__(self, items: Sequence[Item]) -> tuple[Tensor, ...]:
         crops = [item.crop for item in items]
         height, width = crops[0].image.shape[:2]
         heatmap_hw = height // self.codec.stride, width // self.codec.stride
+        plain = self.codec.sigma_px(heatmap_hw)
+        sigma: float | NDArray[np.float64] = plain
+        if not self.target.is_off:
+            sure = [confidence(i.crop.annotated, i.crop.visible, i.teacher) for i in items]
+            sigma = target_sigma(
+                plain, config=self.target, joints=self.joints, confidences=np.stack(sure)
+            )
         targets, weights = encode_batch(
             np.stack([crop.joints_xy for crop in crops]),
             np.stack([crop.annotated for crop in crops]),
             heatmap_hw=heatmap_hw,
-            stride=self.codec.stride,
-            sigma=sigma_for(heatmap_hw, self.codec.sigma),
+            stride=self.codec.pitch_xy(heatmap_hw),
+            sigma=sigma,
+            coding=self.codec.coding,
         )
         images = np.stack([crop.image for crop in crops]).transpose(0, 3, 1, 2)
         soft = [item.teacher for item in items if item.teacher is not None]
@@ -124,12 +139,13 @@ def make_loader(
     seed: int,
     workers: int = 0,
     teacher: TeacherCache | None = None,
+    target: TargetSigma | None = None,
 ) -> DataLoader[tuple[Tensor, ...]]:
     """Batches (crops, targets, weights, and the teacher's heatmaps where they are kept), in order."""
     crops = _Crops(
         dataset,
         input_hw=input_hw,
-        stride=codec.stride,
+        codec=codec,
         augment_config=augment_config,
         seed=seed,
         teacher=teacher,
@@ -138,7 +154,7 @@ def make_loader(
         crops,  # type: ignore[arg-type]
         batch_size=batch_size,
         sampler=positions,
-        collate_fn=_Collate(codec),
+        collate_fn=_Collate(codec, target or TargetSigma(), tuple(dataset.skeleton.joints)),
         num_workers=workers,
         persistent_workers=False,
         worker_init_fn=_one_thread_each if workers else None,

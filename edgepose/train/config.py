@@ -30,12 +30,28 @@ class Supervision(BaseModel):
     weight: float = Field(default=0.3, gt=0)
 
 
+class TargetSigma(BaseModel):
+    """The width of the target Gaussians, in units of the coding's sigma. per_joint: by COCO's spread of
+    annotators, over its mean; confidence: a joint of which one is c sure (0..1: the teacher's peak where
+    its heatmaps are kept; else 1, and 0.5 for a labelled joint that the data calls hidden) gets
+    1 + confidence x (1 - c). Never below one heatmap pixel."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    per_joint: bool = False
+    confidence: float = Field(default=0.0, ge=0, le=4)
+
+    @property
+    def is_off(self) -> bool:
+        return not self.per_joint and self.confidence == 0
+
+
 class FitConfig(BaseModel):
     """steps: optimiser steps (a budget in steps, never in seconds); batch_size: crops per process and
     pass; accumulate: passes per step; lr: peak learning rate of AdamW; ema: decay of the weight
     average, 0 is off; ohkm: so many joints of each person count, the worst ones, 0 counts all;
-    supervision: heads on inner layers while training; mixed_precision: "auto" takes bf16 where the
-    processor has it; workers: processes that load pictures, 0 loads in line."""
+    supervision: heads on inner layers while training; target: widths of the Gaussians to learn;
+    mixed_precision: "auto" takes bf16 where the processor has it; workers: processes that load
+    pictures, 0 loads in line."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     steps: int = Field(ge=1)
@@ -50,6 +66,7 @@ class FitConfig(BaseModel):
     augment: Augment = Augment()
     ohkm: int = Field(default=0, ge=0)
     supervision: Supervision | None = None
+    target: TargetSigma = TargetSigma()
     mixed_precision: Precision = "auto"
     workers: int = Field(default=0, ge=0)
     checkpoint_every: int = Field(default=200, ge=1)

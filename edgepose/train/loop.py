@@ -207,6 +207,7 @@ def fit(
             seed=seed,
             workers=config.workers,
             teacher=None if teacher_cache is None else teacher_cache(input_hw),
+            target=config.target,
         )
         groups = _grouped(accelerator.prepare(loader), config.accumulate)
         for step, passes in zip(steps, groups, strict=True):

@@ -111,6 +111,7 @@ def cache_teacher(
     augment: its rotation, scale, shift and half bodies decide the views; the rest stays free
     Raises EdgeposeError when the disk is full or the cache is damaged.
     """
+    alignment = teacher.spec.codec.alignment
     geometry = augment.model_dump(
         mode="json", include={"rotation_deg", "scale", "shift", "half_body"}
     )
@@ -122,6 +123,7 @@ def cache_teacher(
         "views": views,
         "geometry": geometry,
         "seed": seed,
+        **({} if alignment == "edges" else {"alignment": alignment}),
     }
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
     final = Path(folder) / name
@@ -173,7 +175,11 @@ def _make(
             sample = dataset[index]
             for view in range(key["views"]):
                 where = fixed_view(index, view, seed=key["seed"], config=config)
-                crops.append(crop_view(sample, input_hw, where, skeleton=dataset.skeleton).image)
+                crop = crop_view(
+                    sample, input_hw, where, skeleton=dataset.skeleton,
+                    alignment=teacher.spec.codec.alignment,
+                )  # fmt: skip
+                crops.append(crop.image)
         _write_shard(path, [pack(maps) for maps in run(crops)])
     report("cache the teacher", total, total)
     stride = teacher.spec.codec.stride

@@ -16,6 +16,7 @@ from edgepose.bench.bench import bench_artifact, no_latency_note
 from edgepose.bench.latency import Plan, drift_note, time_calls
 from edgepose.bench.photographs import score_photographs
 from edgepose.bench.record import BenchRecord, LatencyMs, load_record, save_record, to_json_bytes
+from edgepose.device.codec import HeatmapCodec
 from edgepose.errors import EdgeposeError
 from edgepose.report.scores import scores_text
 from edgepose.report.terminal import bench_text
@@ -196,7 +197,11 @@ class CocoBlocks(fakes.Blocks):  # type: ignore[misc, name-defined]
 
 
 def test_photographs_are_scored_by_joint_names() -> None:
-    options = {"skeleton": MPII16, "input_hw": fakes.INPUT_HW, "stride": fakes.STRIDE}
+    options = {
+        "skeleton": MPII16,
+        "input_hw": fakes.INPUT_HW,
+        "codec": HeatmapCodec(stride=fakes.STRIDE),
+    }
     good = score_photographs(fakes.BrightSpot(), CocoBlocks(), **options)
     assert len(good.joints) == 12
     assert set(good.joints) <= set(COCO17.joints)

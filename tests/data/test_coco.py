@@ -61,6 +61,17 @@ def written(world, content=None):
     return path
 
 
+def test_what_the_file_calls_hidden_is_annotated_and_not_visible(world):
+    folder, content = world
+    content["annotations"][3]["keypoints"][2::3] = [2, 1, 0] + [2] * 14
+    path = written(world, content)
+    data = open_split(Config(annotations=path, images=folder, train_fraction=0), "val")
+    sample = data[3]
+    assert sample.annotated[:4].tolist() == [True, True, False, True]
+    assert sample.visible[:4].tolist() == [True, False, False, True]
+    assert data[4].visible.all()
+
+
 @needs_photos
 def test_real_photographs_as_pycocotools_has_them(capsys):
     path = PHOTOS / "person_keypoints.json"

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgepose.data.codec import encode_batch, encode_heatmaps, sigma_for
+from edgepose.data.codec import encode_batch, encode_heatmaps
+from edgepose.device.codec import sigma_for
 from edgepose.device.decode import decode_heatmaps
 from edgepose.errors import EdgeposeError
 

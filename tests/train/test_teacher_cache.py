@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from edgepose.data.codec import encode_heatmaps, mirror_heatmaps
 from edgepose.data.crop import Augment, crop_view
+from edgepose.device.codec import HeatmapCodec
 from edgepose.device.geometry import normalise
 from edgepose.errors import EdgeposeError
 from edgepose.models.pose_model import ModelSpec, PoseModel
@@ -133,7 +134,7 @@ def test_mirrored_heatmaps_lie_on_the_mirrored_joints(x: float, y: float) -> Non
     joints[left] = x, y
     known = np.arange(16) == left
     maps, _ = encode_heatmaps(joints, known, heatmap_hw=(32, 32), stride=4, sigma=1.0)
-    mirrored = mirror_heatmaps(maps, flip_index=MPII16.flip_index, stride=4)
+    mirrored = mirror_heatmaps(maps, flip_index=MPII16.flip_index, codec=HeatmapCodec())
 
     def center(one: np.ndarray) -> np.ndarray:
         rows, columns = np.mgrid[:32, :32]

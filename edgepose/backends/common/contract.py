@@ -9,6 +9,7 @@ from typing import Literal
 import edgepose
 from edgepose.artifact import (
     CodecContract,
+    CropContract,
     Header,
     InputContract,
     OutputContract,
@@ -65,7 +66,8 @@ def header_of(
         preprocessing=PreprocessingContract(
             mean=pre.mean, std=pre.std, color=_color(pre.color), where="host"
         ),
-        codec=CodecContract(stride=spec.codec.stride, sigma=spec.codec.sigma),
+        crop=CropContract(alignment=spec.codec.alignment),
+        codec=CodecContract.of(spec.codec),
         provenance=Provenance(
             model_sha256=model.sha256,
             arch=spec.arch,
