@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from edgepose import registry
-from edgepose.backends.lint.findings import Finding, errors, lines
+from edgepose.backends.lint.findings import Finding, errors, lines, warnings
 from edgepose.backends.lint.planned import lint_planned
 from edgepose.data.base import SPLITS
 from edgepose.errors import EdgeposeError
@@ -76,10 +76,8 @@ def check_plan(
             fix="change the recipe or the target as said, or name the rules in "
             "stages.export.allow_lint",
         )
-    for finding in findings:
-        if finding.level != "note":
-            node = f" {finding.node}:" if finding.node else ""
-            warn(f"{finding.file}: {finding.rule}:{node} {finding.reason} (fix: {finding.fix})")
+    for line in warnings(findings):
+        warn(line)
 
 
 def lint_recipe(recipe: Recipe, *, warn: Callable[[str], None]) -> list[Finding]:

@@ -17,6 +17,8 @@ from edgepose.backends.lint.planned import lint_planned
 from edgepose.cli import main
 from edgepose.errors import EdgeposeError
 from edgepose.models import build
+from edgepose.models.pose_model import ModelSpec, PoseModel
+from edgepose.preflight import check_plan
 from edgepose.stages.export import Config
 from edgepose.target import Target, load_target
 
@@ -85,8 +87,9 @@ def test_operators_that_will_be_float_islands_are_named_by_module() -> None:
 
 @pytest.mark.parametrize(("channels", "level"), [(20, "warning"), (24, "note"), (32, None)])
 def test_planned_channels(channels: int, level: str | None) -> None:
-    levels = {f.level for f in plan(Gated(channels), XAVIER) if f.rule == "channels"}
-    assert levels == ({level} if level else set())
+    found = [f for f in plan(Gated(channels), XAVIER) if f.rule == "channels"]
+    assert {f.level for f in found if f.node != "gate"} == ({level} if level else set())
+    assert [f.reason[:15] for f in found if f.node == "gate"] == ["1 INT8 channels"]
 
 
 @pytest.mark.parametrize(
@@ -127,6 +130,7 @@ def test_a_recipe_is_linted_and_compress_stops_before_training(
     assert not list((tmp_path / "out").rglob("model.json"))
 
 
+@pytest.mark.slow
 def test_a_whole_run_tells_warnings_and_the_export_obeys_allow_lint(
     recipe: Path, tmp_path: Path
 ) -> None:
@@ -141,11 +145,22 @@ def test_a_whole_run_tells_warnings_and_the_export_obeys_allow_lint(
         api.compress(recipe, overrides=over, out=tmp_path / "out", warn=told.append)
     assert "IR version 8; mine reads 7 at most" in error.value.problem
     assert any("channels" in line for line in told)
-    assert not list((tmp_path / "out").rglob("artifact.json"))
+    assert not list((tmp_path / "out").rglob("artifacts"))
+    assert not list((tmp_path / "out").rglob("report.json"))
     allowed = [*over, "stages.export.allow_lint=[ir-version]"]
     folder = api.compress(recipe, overrides=allowed, out=tmp_path / "out", warn=told.append)
     assert any("IR version 8" in line for line in told)
     assert (folder / "artifacts" / "mine" / "artifact.json").exists()
+
+
+def test_warnings_are_told_before_training_and_stop_nothing(recipe: Path) -> None:
+    read = api.read_recipe(recipe, ["stages.prune.round_to=4", "stages.prune.ratio=0.7"])
+    spec = ModelSpec(arch="resnet18", num_joints=16, input_hw=(32, 32), skeleton="mpii16")
+    told: list[str] = []
+    check_plan(read, (XAVIER,), PoseModel.fresh(spec, seed=0), warn=told.append)
+    (line,) = told
+    assert line.startswith("jetson-xavier: channels: layer2.0.conv1: 36 INT8 channels")
+    assert line.endswith("more); fix: prune with round_to: 32 (or 8)")
 
 
 def test_unknown_rules_and_empty_recipes_are_refused(recipe: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from edgepose.artifact import Artifact
-from edgepose.backends.lint.findings import RULES, lines
+from edgepose.backends.lint.findings import RULES, lines, warnings
 from edgepose.backends.lint.subject import lint_artifact
 from edgepose.context import Context
 from edgepose.errors import EdgeposeError
@@ -68,8 +68,8 @@ def check_lint(artifact: Artifact, target: Target, config: Config, context: Cont
             fix="change the target or the network as said, or name the rules in "
             "stages.export.allow_lint",
         )
-    for line in lines(findings):
-        context.warn(f"{target.name}: {line.strip()}")
+    for line in warnings(findings):
+        context.warn(f"{target.name}: {line}")
 
 
 def verify(

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import onnx
@@ -26,13 +27,13 @@ from edgepose.errors import EdgeposeError
 from edgepose.models.plan import QuantPlan
 from edgepose.models.pose_model import PoseModel
 from edgepose.quant.graph import deploy_form
+from edgepose.stages.export import Config, check_lint
 from edgepose.target import list_targets, load_target
 
 with quiet():
     import coremltools as ct
     import numpy as np
     from coremltools.converters.mil import Builder as mb
-    from coremltools.converters.mil.mil import types
 
 MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
 IPHONE = load_target("coreml-ios17")
@@ -70,9 +71,7 @@ def test_what_every_target_gets_is_clean(artifacts: dict[str, Artifact]) -> None
         assert serious(lint_artifact(artifact, load_target(name))) == []
 
 
-def test_float_and_dynamic_files_are_clean_too(
-    tiny_float: PoseModel, tiny: PoseModel, tmp_path: Path
-) -> None:
+def test_float_and_dynamic_files_are_clean_too(tiny_float: PoseModel, tmp_path: Path) -> None:
     deploy = deploy_form(tiny_float)
     dynamic = PoseModel(
         dataclasses.replace(deploy.spec, quant=QuantPlan("dynamic", "none")), deploy.tensors
@@ -80,7 +79,7 @@ def test_float_and_dynamic_files_are_clean_too(
     for model, name, precision in (
         (tiny_float, "jetson-xavier", "fp16"),
         (tiny_float, "host", "fp32"),
-        (tiny, "onnx-android", "fp16"),
+        (tiny_float, "onnx-android", "fp16"),
         (dynamic, "host", "int8"),
     ):
         target = load_target(name, overrides=[f"precision={precision}"])
@@ -116,6 +115,21 @@ def test_an_artifact_whose_file_is_another_ones(
     artifact = Artifact.load(folder, verify=False)
     (finding,) = serious(lint_artifact(artifact, load_target("jetson-xavier")))
     assert (finding.rule, finding.file) == ("contract", "model.onnx.xz")
+
+
+def test_the_export_stage_refuses_errors_unless_they_are_allowed(
+    artifacts: dict[str, Artifact],
+) -> None:
+    target = load_target("jetson-xavier", overrides=["limits.ir_version=7"])
+    told: list[str] = []
+    context: Any = SimpleNamespace(warn=told.append)
+    config = Config(targets=("jetson-xavier",))
+    with pytest.raises(EdgeposeError, match="IR version 8; jetson-xavier reads 7"):
+        check_lint(artifacts["jetson-xavier"], target, config, context)
+    assert told == []
+    allowed = config.model_copy(update={"allow_lint": ("ir-version",)})
+    check_lint(artifacts["jetson-xavier"], target, allowed, context)
+    assert any("IR version 8" in line for line in told)
 
 
 # ---- mlpackages -------------------------------------------------------------------------------
@@ -231,7 +245,6 @@ def program(folder: Path, *, scale: Any = 0.1, residual: bool = True, island: bo
         total = mb.add(x=a, y=grid(second, "b") if residual else second, name="sum")
         return conv(grid(total, "c"), 8, "heatmaps")
 
-    assert types is not None
     with quiet():
         model = ct.convert(
             net,
@@ -304,7 +317,8 @@ def run(*words: object) -> Any:
 
 def test_exit_codes_and_json(artifacts: dict[str, Artifact], tmp_path: Path) -> None:
     folder = artifacts["jetson-xavier"].folder
-    assert (run(folder).exit_code, "clean:" in run(folder).output) == (0, True)
+    clean = run(folder)
+    assert (clean.exit_code, "clean:" in clean.output) == (0, True)
     onnx_file = artifacts["onnx-android"].folder / "model.onnx"
     result = run(onnx_file, "--target", "jetson-xavier")
     assert result.exit_code == 1

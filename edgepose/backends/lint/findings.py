@@ -151,14 +151,32 @@ def errors(findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.level == "error"]
 
 
-def lines(findings: Iterable[Finding], *, nodes: int = 4) -> list[str]:
-    """Text for a terminal: one paragraph per file and rule, its first nodes by name."""
+def _groups(
+    findings: Iterable[Finding],
+) -> Iterable[tuple[tuple[str, str, str, str], list[Finding]]]:
+    """Findings that share file, level, rule and fix."""
     groups: dict[tuple[str, str, str, str], list[Finding]] = {}
     for finding in findings:
         key = (finding.file, finding.level, finding.rule, finding.fix)
         groups.setdefault(key, []).append(finding)
+    return groups.items()
+
+
+def warnings(findings: Iterable[Finding]) -> list[str]:
+    """One line per file and rule, for a run's warnings; notes are left out."""
     text = []
-    for (file, level, rule, fix), group in groups.items():
+    for (file, level, rule, fix), group in _groups(findings):
+        first, more = group[0], f" (and {len(group) - 1} more)" if len(group) > 1 else ""
+        at = f" {first.node}:" if first.node else ""
+        if level != "note":
+            text.append(f"{file}: {rule}:{at} {first.reason}{more}; fix: {fix}")
+    return text
+
+
+def lines(findings: Iterable[Finding], *, nodes: int = 4) -> list[str]:
+    """Text for a terminal: one paragraph per file and rule, its first nodes by name."""
+    text = []
+    for (file, level, rule, fix), group in _groups(findings):
         text.append(f"{level} {rule}{f' in {file}' if file else ''}: {RULES[rule].what}")
         text += [f"  {f'{f.node}: ' if f.node else ''}{f.reason}" for f in group[:nodes]]
         if len(group) > nodes:

@@ -49,7 +49,7 @@ def lint_artifact(artifact: Artifact, target: Target) -> list[Finding]:
 
 def _models(artifact: Artifact) -> Iterator[str]:
     """The model files and packages of an artifact, relative to its folder."""
-    names = {}
+    names: dict[str, None] = {}
     for entry in artifact.manifest.files:
         first = entry.path.split("/")[0]
         names[first if first.endswith(_PACKAGE) else entry.path] = None
