@@ -9,6 +9,8 @@ from typing import Any
 
 from edgepose import registry
 from edgepose.artifact import MANIFEST_NAME, Artifact
+from edgepose.backends.lint.findings import Finding
+from edgepose.backends.lint.subject import is_artifact, lint_path
 from edgepose.bench.photographs import score_photographs
 from edgepose.data.base import PoseDataset
 from edgepose.data.spec import open_spec
@@ -30,7 +32,9 @@ from edgepose.models import ARCHITECTURES
 from edgepose.models.pose_model import PoseModel
 from edgepose.pipeline import compress as run_recipe
 from edgepose.predict import Contract
+from edgepose.preflight import lint_recipe as lint_recipe
 from edgepose.recipe import Recipe, load_recipe
+from edgepose.target import load_target
 from edgepose.weights import Wanted, load_weights
 
 Progress = Callable[[str, int, int], None]
@@ -113,6 +117,24 @@ def load(
     if not folder.exists():
         raise EdgeposeError(f"no folder at {folder}", fix="check the path and its spelling")
     return PoseModel.load(folder)
+
+
+def lint_file(
+    path: str | Path, *, target_name: str | None = None, overrides: Sequence[str] = ()
+) -> list[Finding]:
+    """What lint finds in an artifact folder or a model file.
+
+    target_name: what it is for; may be left out for an artifact, which says it
+    overrides:   "key=value" texts laid over the target
+    """
+    path = Path(path)
+    if target_name is None:
+        if path.exists() and not is_artifact(path):
+            raise EdgeposeError(
+                f"{path} does not say what it is for", fix="add --target; see edgepose targets"
+            )
+        target_name = Artifact.load(path).manifest.target
+    return lint_path(path, load_target(target_name, overrides=overrides))
 
 
 def open_executor(subject: Artifact | PoseModel, *, work: Path, threads: int | None = None) -> Runs:

@@ -41,6 +41,7 @@ from edgepose.inputs import (
 from edgepose.measure import artifact_facts, float_latency, host_name, model_executor
 from edgepose.metrics.metric import Metric
 from edgepose.models.pose_model import ModelSpec, PoseModel
+from edgepose.preflight import check_plan
 from edgepose.recipe import Recipe, Teacher
 from edgepose.rows import (
     Scored,
@@ -295,6 +296,7 @@ def compress(
             run.warn(passed_over)
         start = model = start_model(recipe, data["train"], report=report, warn=run.warn)
         check_stages(recipe, targets, start, data["calibration"])
+        check_plan(recipe, targets, start, warn=run.warn)
         if recipe.teacher is not None:
             run.teacher = make_teacher(run, recipe.teacher, start)
             score_stage(run, "teacher", run.teacher, {}, role="teacher")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgepose import registry
+from edgepose.backends.lint.findings import lines
 from edgepose.cost import count_macs, planned_bytes
 from edgepose.data.base import SPLITS
 from edgepose.inputs import (
@@ -16,6 +17,7 @@ from edgepose.inputs import (
     teacher_model,
 )
 from edgepose.models.pose_model import ModelSpec, PoseModel
+from edgepose.preflight import lint_plan
 from edgepose.recipe import Recipe
 from edgepose.stages.prune import prune_channels, ratio_for_size
 from edgepose.target import load_target
@@ -86,6 +88,7 @@ def make_plan(recipe: Recipe) -> dict[str, Any]:
         "training_images": images,
         "to_fetch": [s.location for s in sources if s is not None and not is_here(s)],
         "notes": notes,
+        "lint": lines(lint_plan(recipe, targets, model, network)),
         "targets": [
             {
                 "target": t.name,
@@ -113,7 +116,7 @@ def _row(name: str, arch: str, network: Any, model: PoseModel, config: Any) -> d
 def plan_text(plan: dict[str, Any]) -> str:
     """The plan for a terminal of 80 columns."""
     data = plan["data"]
-    lines = [
+    text = [
         f"recipe {plan['recipe']}: nothing is wrong with it, nothing was trained",
         "",
         f"data     {data['source']}: {data['train']} train, {data['val']} validation, "
@@ -129,15 +132,16 @@ def plan_text(plan: dict[str, Any]) -> str:
         params = "-" if row["params"] is None else f"{row['params']:,}"
         gmac = "-" if row["macs"] is None else f"{row['macs'] / 1e9:.3f}"
         name = row["arch"].rpartition(":")[2][:11] or "-"
-        lines.append(f"{row['stage']:<10} {name:<11} {params:>12} {gmac:>8} {steps:>7} {images:>9}")
-    lines += [f"will be fetched: {location}" for location in plan["to_fetch"]]
-    lines += [f"note: {note}" for note in plan["notes"]]
+        text.append(f"{row['stage']:<10} {name:<11} {params:>12} {gmac:>8} {steps:>7} {images:>9}")
+    text += [f"will be fetched: {location}" for location in plan["to_fetch"]]
+    text += [f"note: {note}" for note in plan["notes"]]
     if plan["targets"]:
-        lines += ["", f"{'target':<16} {'runtime':<12} {'precision':<10} {'planned size':>13}"]
-        lines += [
+        text += ["", f"{'target':<16} {'runtime':<12} {'precision':<10} {'planned size':>13}"]
+        text += [
             f"{t['target']:<16} {t['runtime']:<12} {t['precision']:<10} "
             f"{t['planned_bytes'] / 1e6:>10.2f} MB"
             for t in plan["targets"]
         ]
-        lines.append("planned sizes are estimates from weight shapes; the run measures the files")
-    return "\n".join(lines)
+        text.append("planned sizes are estimates from weight shapes; the run measures the files")
+    text += ["", *plan["lint"]] if plan["lint"] else []
+    return "\n".join(text)

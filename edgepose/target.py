@@ -67,6 +67,23 @@ class Hardware(_Strict):
     source: Annotated[str, Field(min_length=1)]
 
 
+class Limits(_Strict):
+    """What the device's runtime refuses; read by `edgepose lint`.
+
+    ir_version:      highest ONNX IR version; None: not known
+    dynamic_shapes:  whether dimensions, the batch included, may be left open
+    dla:             whether the network is to run on NVIDIA's DLA
+    operators:       every ONNX operator that its parser has; empty: not known
+    float_operators: those of them that it runs in float only
+    """
+
+    ir_version: Annotated[int, Field(ge=3, le=20)] | None = None
+    dynamic_shapes: bool = True
+    dla: bool = False
+    operators: tuple[str, ...] = ()
+    float_operators: tuple[str, ...] = ()
+
+
 class Target(_Strict):
     """What a device takes: `runtime` is a file in edgepose/backends, `precision` the main file's.
 
@@ -86,6 +103,7 @@ class Target(_Strict):
     opset: Annotated[int, Field(ge=13, le=25)] | None = None
     minimum_os: Annotated[str, AfterValidator(_os)] | None = None
     channel_multiple: ChannelMultiple = ChannelMultiple()
+    limits: Limits = Limits()
     size_limit_mb: Annotated[float, Field(gt=0)] | None = None
     device: Annotated[str, AfterValidator(_transport)] | None = None
     hardware: Hardware | None = None

@@ -6,9 +6,11 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from edgepose.artifact import Artifact
+from edgepose.backends.lint.findings import RULES, lines, warnings
+from edgepose.backends.lint.subject import lint_artifact
 from edgepose.context import Context
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import EvaluationSet, Joints, JointShift, find_joints, joint_shift
@@ -20,13 +22,23 @@ class Config(BaseModel):
     """targets: what to export for; max_shift_px: largest median joint shift against the model, input
     px; max_off_share: largest share of confident joints off by more than one pixel (a quarter-pixel
     sign that flips between two equal neighbours moves a joint by half a heatmap pixel, so a sound
-    artifact has some); allow_mismatch: export even so (the report says it)."""
+    artifact has some); allow_mismatch: export even so (the report says it); allow_lint: rules of
+    `edgepose lint` whose errors are told and pass."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     targets: tuple[TargetName, ...] = Field(min_length=1)
     max_shift_px: float = Field(default=0.1, gt=0)
     max_off_share: float = Field(default=0.1, ge=0, le=1)
     allow_mismatch: bool = False
+    allow_lint: tuple[str, ...] = ()
+
+    @field_validator("allow_lint")
+    @classmethod
+    def _rules_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in names if name not in RULES]
+        if unknown:
+            raise ValueError(f"no lint rule {unknown[0]!r}; see edgepose lint --rules")
+        return names
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,20 @@ def emit(model: PoseModel, target: Target, folder: Path) -> Artifact:
     backend = importlib.import_module(f"edgepose.backends.{target.runtime}")
     artifact: Artifact = backend.emit(model, target, folder)
     return artifact
+
+
+def check_lint(artifact: Artifact, target: Target, config: Config, context: Context) -> None:
+    """Raise EdgeposeError for errors that lint finds in the files; what is allowed is told."""
+    findings = [f for f in lint_artifact(artifact, target) if f.level != "note"]
+    bad = [f for f in findings if f.level == "error" and f.rule not in config.allow_lint]
+    if bad:
+        raise EdgeposeError(
+            f"the artifact for {target.name} breaks its limits\n" + "\n".join(lines(bad)),
+            fix="change the target or the network as said, or name the rules in "
+            "stages.export.allow_lint",
+        )
+    for line in warnings(findings):
+        context.warn(f"{target.name}: {line}")
 
 
 def verify(
@@ -92,6 +118,7 @@ def run(model: PoseModel, config: Config, context: Context, *, reference: Joints
     for number, target in enumerate(context.targets):
         context.report("export: write", number, len(context.targets))
         artifact = emit(model, target, context.folder / target.name)
+        check_lint(artifact, target, config, context)
         exported.append(
             verify(
                 artifact,

@@ -1,0 +1,86 @@
+"""What the user points at: an artifact folder or one model file; each model in it against a target."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edgepose.artifact import MANIFEST_NAME, Artifact, Manifest
+from edgepose.backends.lint.findings import Finding, in_file
+from edgepose.errors import EdgeposeError
+from edgepose.target import Target
+
+_PACKAGE = ".mlpackage"
+_KINDS = (".onnx.xz", ".onnx", ".ort", _PACKAGE)
+
+
+def is_artifact(path: Path) -> bool:
+    return (path / MANIFEST_NAME).is_file()
+
+
+def lint_path(path: Path, target: Target) -> list[Finding]:
+    """Findings of an artifact folder, of an .onnx, .onnx.xz or .ort file, or of an .mlpackage.
+
+    Raises EdgeposeError where it cannot be read, or is for another runtime than the target's.
+    """
+    if not path.exists():
+        raise EdgeposeError(f"no file or folder at {path}", fix="check the path and its spelling")
+    if is_artifact(path):
+        return lint_artifact(Artifact.load(path), target)
+    return in_file(_lint_model(path, target, None), path.name)
+
+
+def lint_artifact(artifact: Artifact, target: Target) -> list[Finding]:
+    """Findings of every model file of an artifact, held against its manifest as well."""
+    manifest = artifact.manifest
+    if manifest.runtime != target.runtime:
+        raise EdgeposeError(
+            f"{artifact.folder} is for {manifest.target} ({manifest.runtime}), {target.name} runs "
+            f"{target.runtime}",
+            fix=f"leave --target out, or give a target that runs {manifest.runtime}",
+        )
+    findings: list[Finding] = []
+    for name in _models(artifact):
+        findings += in_file(_lint_model(artifact.folder / name, target, manifest), name)
+    return findings
+
+
+def _models(artifact: Artifact) -> Iterator[str]:
+    """The model files and packages of an artifact, relative to its folder."""
+    names: dict[str, None] = {}
+    for entry in artifact.manifest.files:
+        first = entry.path.split("/")[0]
+        names[first if first.endswith(_PACKAGE) else entry.path] = None
+    found = [name for name in names if name.endswith(_KINDS)]
+    if not found:
+        raise EdgeposeError(f"{artifact.folder} names no model file", fix="export again")
+    yield from found
+
+
+def _lint_model(path: Path, target: Target, manifest: Manifest | None) -> list[Finding]:
+    rules: Any = importlib.import_module(f"edgepose.backends.lint.{target.runtime}")
+    kinds = [kind for kind in _KINDS if path.name.endswith(kind)]
+    if not kinds or kinds[0] not in rules.SUFFIXES or path.is_dir() != (kinds[0] == _PACKAGE):
+        raise EdgeposeError(
+            f"{path} is not what {target.name} ({target.runtime}) takes",
+            fix=f"give an artifact folder, or a model named *{' or *'.join(rules.SUFFIXES)}",
+        )
+    try:
+        data: Path | bytes = path if kinds[0] == _PACKAGE else path.read_bytes()
+        if kinds[0] == ".onnx.xz":
+            from edgepose.backends.tensorrt import unpack  # imports torch
+
+            assert isinstance(data, bytes)
+            data = unpack(data)
+        findings: list[Finding] = rules.lint(data, target, manifest)
+    except EdgeposeError as error:
+        if str(path) in error.problem:
+            raise
+        raise EdgeposeError(f"{path}: {error.problem}", fix=error.fix) from error
+    except RecursionError as error:
+        raise EdgeposeError(
+            f"{path}: a chain of operators is too long to follow", fix="give a pose network"
+        ) from error
+    return findings
