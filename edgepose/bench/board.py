@@ -22,6 +22,8 @@ SPARE_BYTES = 64 << 20
 """Room that stays free on the board beside what is sent."""
 _BROKEN = ("closed by", "reset by", "Broken pipe", "cut off")
 """What ssh says of a connection that was there."""
+_FIRST_S = 60.0
+"""How long a board that breaks every connection is tried before it ever answered."""
 _RECEIVE = Path(edgepose.device.receive.__file__).read_text("utf-8")
 
 Report = Callable[[str, int, int], None]
@@ -78,21 +80,22 @@ class Board:
                 self.met = True
                 return result
             except Dropped as drop:
-                hasty = any(text in str(drop) for text in _BROKEN) and pause < 2
-                if not self.met and not hasty:
+                waited = time.monotonic() - self._progress_at
+                answered = self.met or any(text in str(drop) for text in _BROKEN)
+                if not answered or (not self.met and waited > _FIRST_S):
                     raise EdgeposeError(
                         f"{self.transport.name} cannot be reached: {drop}",
                         fix="check that the board is on, its address and port, and that "
                         "`ssh` to it works from here",
                     ) from drop
                 self.drops += 1
-                if time.monotonic() - self._progress_at > self.patience_s:
+                if waited > self.patience_s:
                     raise Gone(
                         f"{self.transport.name} stopped answering: {drop}",
                         fix="check the board's power and network, then run the benchmark again",
                     ) from drop
             self._sleep(pause)
-            pause = min(2 * pause, 5.0)
+            pause = min(2 * pause, 3.0)
 
     def _answer(self, done: Done) -> tuple[dict[str, Any], bytes]:
         found = split_answer(done.stdout)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional
 from .errors import DeviceError
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     import numpy as np
     from numpy.typing import NDArray
-    from typing_extensions import Protocol
 
     from .contract import Contract
 
