@@ -149,7 +149,7 @@ class Board:
         missing = {
             name: size for name, (size, whole) in hello["have"].items() if not whole and name in blobs
         }  # fmt: skip
-        needed = sum(len(blobs[name]) - size for name, size in missing.items())
+        needed = sum(len(blobs[name]) - int(size) for name, size in missing.items())
         if needed and needed + SPARE_BYTES > hello["free_bytes"]:
             raise EdgeposeError(
                 f"no space on the board: {self.root} on {self.transport.name} has "

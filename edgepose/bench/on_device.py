@@ -142,7 +142,9 @@ def bench_on_device(
     Raises EdgeposeError where nothing could be measured, Partial where the benchmark ended early.
     """
     chosen = plan or (QUICK if quick else FULL)
-    files = {entry.path: (artifact.folder / entry.path).read_bytes() for entry in artifact.manifest.files}
+    files = {
+        entry.path: (artifact.folder / entry.path).read_bytes() for entry in artifact.manifest.files
+    }
     files[MANIFEST_NAME] = (artifact.folder / MANIFEST_NAME).read_bytes()
     job: dict[str, Any] = {
         "files": names_and_hashes(files, list(files)), "runtime": runtime, "threads": threads,
@@ -260,7 +262,9 @@ def _record(
     }
     note = None
     if latencies["model"] is None:
-        note = partial or next((n for n in said.get("notes", []) if n.startswith("no latency")), None)
+        note = partial or next(
+            (n for n in said.get("notes", []) if n.startswith("no latency")), None
+        )
         note = note or "latency was not measured"
     device = DeviceRun(
         transport=board.transport.name,

@@ -13,7 +13,7 @@ PACKAGE = "edgepose_device"
 _BORN = (1980, 1, 1, 0, 0, 0)
 
 # Old Pythons read this file before anything else: it has to be valid for all of them.
-_MAIN = '''\
+_MAIN = """\
 import json
 import sys
 
@@ -41,7 +41,7 @@ if not (len(sys.argv) > 1 and sys.argv[1] in ("status", "stop", "clean")):
 from PACKAGE.runner import main
 
 sys.exit(main())
-'''
+"""
 
 
 def runner_bytes() -> bytes:

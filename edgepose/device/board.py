@@ -109,7 +109,10 @@ def read_clocks(root: str = "/") -> Dict[str, Any]:
     temperature_c: {zone: C}; cpu_mhz: per core; gpu_hz; cooling: {device: state above 0};
     throttle_count: times that x86 cores were throttled since they started
     """
-    at = lambda *parts: os.path.join(root, *parts)  # noqa: E731
+
+    def at(*parts: str) -> str:
+        return os.path.join(root, *parts)
+
     temperatures: Dict[str, float] = {}
     for zone in sorted(glob.glob(at("sys/class/thermal/thermal_zone*"))):
         value = _number(_read(os.path.join(zone, "temp")))
@@ -150,11 +153,8 @@ def read_board(root: str = "/") -> Dict[str, Any]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     usable = usable or os.cpu_count() or 1
     isa = instruction_set()
-    governors = {
-        value
-        for value in map(_read, glob.glob(os.path.join(root, "sys/devices/system/cpu/cpu*/cpufreq/scaling_governor")))
-        if value
-    }  # fmt: skip
+    scaling = os.path.join(root, "sys/devices/system/cpu/cpu*/cpufreq/scaling_governor")
+    governors = {value for value in map(_read, glob.glob(scaling)) if value}
     memory = re.search(r"MemTotal:\s+(\d+) kB", _read(os.path.join(root, "proc/meminfo")) or "")
     nvpmodel, jetson_clocks = ask("nvpmodel", "-q"), ask("jetson_clocks", "--show")
     what = board or cpu or "unknown CPU"

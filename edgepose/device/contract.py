@@ -111,7 +111,7 @@ def _contract(folder: str, manifest: Dict[str, Any], *, verify: bool) -> Contrac
     port, pre, codec = manifest["input"], manifest["preprocessing"], manifest["codec"]
     if codec["rule"] != "argmax-quarter-pixel":
         raise DeviceError("this runner cannot decode by {!r}".format(codec["rule"]), fix=_AGAIN)
-    sides = dict(zip(port["layout"], port["shape"]))
+    sides = {axis: port["shape"][i] for i, axis in enumerate(port["layout"])}
     batch = port["shape"][0]
     return Contract(
         name=manifest["name"],

@@ -101,7 +101,10 @@ class Cuda:
         for attribute in (_MAJOR, _MINOR):
             value = ctypes.c_int()
             self._call(
-                "cudaDeviceGetAttribute", ctypes.byref(value), ctypes.c_int(attribute), ctypes.c_int(0)
+                "cudaDeviceGetAttribute",
+                ctypes.byref(value),
+                ctypes.c_int(attribute),
+                ctypes.c_int(0),
             )
             numbers.append(int(value.value))
         return name, (numbers[0], numbers[1])

@@ -62,9 +62,10 @@ def put(root: str, name: str, size: int, offset: int) -> int:
     with os.fdopen(descriptor, "r+b") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)  # what a dropped connection left behind may still write
         stream.seek(0, os.SEEK_END)
+        source = sys.stdin.buffer.fileno()
         if stream.tell() == offset:
             while True:
-                block = sys.stdin.buffer.read1(BLOCK)
+                block = os.read(source, BLOCK)  # what is there, without waiting for more
                 if not block:
                     break
                 stream.write(block)

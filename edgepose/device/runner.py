@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 import traceback
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from .errors import DeviceError
 from .files import sha256_file
@@ -139,7 +139,8 @@ def _lay_out(root: str, folder: str, files: Dict[str, str]) -> str:
         source = os.path.join(root, "files", os.path.basename(digest))
         if not path.startswith(artifact + os.sep) or not os.path.isfile(source):
             raise DeviceError(
-                "the file {} did not arrive on the board".format(name), fix="run the benchmark again"
+                "the file {} did not arrive on the board".format(name),
+                fix="run the benchmark again",
             )
         os.makedirs(os.path.dirname(path), exist_ok=True)
         if not os.path.exists(path):
@@ -151,12 +152,13 @@ def do_work(root: str, identity: str, job_file: str) -> int:
     """What `start` begins. The end is written to state.json whatever happens."""
     root = os.path.expanduser(root)
     folder = _job_folder(root, identity)
-    last = [0.0, ""]
+    last_s, last_phase = 0.0, ""
 
     def report(phase: str, done: int, total: int) -> None:
+        nonlocal last_s, last_phase
         now = time.monotonic()
-        if phase != last[1] or now - float(last[0]) >= 1:
-            last[:] = [now, phase]
+        if phase != last_phase or now - last_s >= 1:
+            last_s, last_phase = now, phase
             _write_state(
                 folder, {"status": "running", "phase": phase, "done": done, "total": total}
             )
@@ -264,7 +266,7 @@ def _run(options: argparse.Namespace) -> Dict[str, Any]:
 
     folder = os.path.abspath(options.out)
     os.makedirs(folder, exist_ok=True)
-    plan = QUICK if options.quick else {}
+    plan: Dict[str, Any] = dict(QUICK) if options.quick else {}
     job = Job(
         artifact=options.artifact, pack=options.pack, runtime=options.runtime,
         threads=options.threads, engines=os.path.join(folder, "engines"), **plan,
@@ -281,9 +283,7 @@ def _build(options: argparse.Namespace) -> Dict[str, Any]:
     from .runtimes import open_engine
 
     engines = os.path.join(os.path.abspath(options.out), "engines")
-    engine = open_engine(
-        load_contract(options.artifact), engines=engines, runtime=options.runtime
-    )
+    engine = open_engine(load_contract(options.artifact), engines=engines, runtime=options.runtime)
     try:
         return {"runtime": engine.runtime, "executor": engine.description, "build": engine.build}
     finally:
@@ -324,7 +324,7 @@ def main(words: Optional[List[str]] = None) -> int:
     o = _parser().parse_args(words)
     if o.command == "work":
         return do_work(o.root, o.job, o.file)
-    commands = {
+    commands: Dict[str, Callable[[], Dict[str, Any]]] = {
         "info": info,
         "build": lambda: _build(o),
         "run": lambda: _run(o),

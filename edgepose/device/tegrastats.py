@@ -18,7 +18,9 @@ _GPU = re.compile(r"\bGR3D(?:_FREQ)? (\d+)%(?:@\[?(\d+)(?:,\d+)*\]?)?")
 _EMC = re.compile(r"\bEMC(?:_FREQ)? (\d+)%(?:@(\d+))?")
 _TEMPERATURE = re.compile(r"(?<![\w.])([A-Za-z][\w.-]*)@(-?\d+(?:\.\d+)?)C\b")
 # "GPU 1155/1155" (JetPack 4), "VDD_GPU_SOC 2371mW/2371mW" (5, 6), a third figure (the maximum) in 7
-_POWER = re.compile(r"(?<![\w/])([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/(\d+)(?:mW)?(?:/\d+(?:mW)?)?(?=\s|$)")
+_POWER = re.compile(
+    r"(?<![\w/])([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/(\d+)(?:mW)?(?:/\d+(?:mW)?)?(?=\s|$)"
+)
 _TOTALS = ("VDD_IN", "POM_5V_IN")  # Xavier AGX has no rail for the whole board
 OFFLINE_C = -200.0  # a sensor that is switched off shows -256
 
@@ -54,9 +56,7 @@ def parse_line(line: str) -> Dict[str, Any]:
     temperatures = {name: value for name, value in temperatures.items() if value > OFFLINE_C}
     if temperatures:
         found["temperature_c"] = temperatures
-    power = {
-        rail: {"now": int(now), "mean": int(mean)} for rail, now, mean in _POWER.findall(line)
-    }
+    power = {rail: {"now": int(now), "mean": int(mean)} for rail, now, mean in _POWER.findall(line)}
     if power:
         found["power_mw"] = power
     return found

@@ -7,6 +7,8 @@ the stream was synchronised: its time includes both copies.
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import importlib
 import json
 import time
 from typing import TYPE_CHECKING, Any, Dict, List, Optional
@@ -28,7 +30,7 @@ MIB = 1 << 20
 def _logger(trt: Any) -> Any:
     """A logger that keeps what TensorRT complains about, for the message that the user reads."""
 
-    class Log(trt.ILogger):  # type: ignore[misc, name-defined]
+    class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.lines: List[str] = []
@@ -87,7 +89,7 @@ class TensorRtEngine:
         self, contract: Contract, *, engines: str, trt: Any = None, cuda: Optional[Cuda] = None
     ) -> None:
         if trt is None:
-            import tensorrt as trt
+            trt = importlib.import_module("tensorrt")
         self._cuda = Cuda() if cuda is None else cuda
         gpu, capability = self._cuda.gpu()
         log = _logger(trt)
@@ -101,7 +103,7 @@ class TensorRtEngine:
         start = time.perf_counter()
         kept = load_engine(engines, facts)
         self._runtime = trt.Runtime(log)
-        self._engine = None if kept is None else self._runtime.deserialize_cuda_engine(kept[0])
+        self._engine: Any = None if kept is None else self._runtime.deserialize_cuda_engine(kept[0])
         cached = self._engine is not None
         if self._engine is None:
             serialized = _build(trt, log, onnx, settings)
@@ -192,6 +194,4 @@ class TensorRtEngine:
 
 
 def _sha(data: bytes) -> str:
-    import hashlib
-
     return hashlib.sha256(data).hexdigest()

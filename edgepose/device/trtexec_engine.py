@@ -28,7 +28,7 @@ BUILD_TIMEOUT_S = 3600
 
 
 def parse_version(text: str) -> str:
-    """"[TensorRT v8502]" -> "8.5.2", "[TensorRT v100300]" -> "10.3.0"."""
+    """ "[TensorRT v8502]" -> "8.5.2", "[TensorRT v100300]" -> "10.3.0"."""
     found = re.search(r"\[TensorRT v(\d{4,6})\]", text)
     if found is None:
         return "of unknown version"

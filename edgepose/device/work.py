@@ -1,9 +1,9 @@
 """One benchmark on the board, phase by phase; what is finished is on disk before the next begins.
 
-    <job>/result.json         what was measured so far
-    <job>/joints.npz          crop_xy, image_xy (N, J, 2), score (N, J): decoded here
-    <job>/model.f64           milliseconds of every timed call, little-endian float64, as they came
-    <job>/end_to_end.f64      the same, from a frame and a box to joints in the frame
+<job>/result.json         what was measured so far
+<job>/joints.npz          crop_xy, image_xy (N, J, 2), score (N, J): decoded here
+<job>/model.f64           milliseconds of every timed call, little-endian float64, as they came
+<job>/end_to_end.f64      the same, from a frame and a box to joints in the frame
 """
 
 from __future__ import annotations
@@ -139,7 +139,9 @@ def find_joints(
     """Every crop through the network and decoded: crop_xy, image_xy (N, J, 2), score (N, J)."""
     if crops.shape[1:3] != contract.input_hw:
         raise DeviceError(
-            "the pack's crops are {}, the model takes {}".format(crops.shape[1:3], contract.input_hw),
+            "the pack's crops are {}, the model takes {}".format(
+                crops.shape[1:3], contract.input_hw
+            ),
             fix="send the pack that was made for this artifact",
         )
     size = engine.fixed_batch or BATCH

@@ -49,7 +49,10 @@ class Server:
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
         )  # fmt: skip
         for _ in range(200):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(("127.0.0.1", self.port), 1),
+            ):
                 return
             time.sleep(0.05)
         raise RuntimeError((folder / "log").read_text())
@@ -112,7 +115,9 @@ class Cutter:
                 if ends[1].is_alive():
                     self.done += 1
                     for side in (near, far):
-                        side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                        side.setsockopt(
+                            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                        )
                         with contextlib.suppress(OSError):
                             side.shutdown(socket.SHUT_RDWR)
                 else:

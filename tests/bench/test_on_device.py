@@ -70,7 +70,10 @@ def python38(tmp_path_factory: pytest.TempPathFactory) -> str:
     given = os.environ.get("EDGEPOSE_TEST_PYTHON38")
     if given:
         return given
-    known = [*sorted(Path.home().glob(".pyenv/versions/3.8.*/bin/python3.8")), shutil.which("python3.8")]
+    known = [
+        *sorted(Path.home().glob(".pyenv/versions/3.8.*/bin/python3.8")),
+        shutil.which("python3.8"),
+    ]
     base = next((str(p) for p in known if p and "shims" not in str(p)), None)
     if base is None:
         pytest.skip("Python 3.8 is absent: neither pyenv nor the system has it")
@@ -157,7 +160,7 @@ def test_over_ssh_with_python_38_and_ten_cuts(
     while cutter.done < 10:
         rounds += 1
         assert rounds <= 5
-        home = tmp_path / f"it's round {rounds}; $(touch pwned) `id` \"x\""
+        home = tmp_path / f'it\'s round {rounds}; $(touch pwned) `id` "x"'
         transport = Ssh("ssh://board", config=str(server.config(port=cutter.port)))
         there = board(home, transport, python=python38)
         record = bench(artifact, there, home)
@@ -253,7 +256,9 @@ def test_no_space_on_the_board(artifact: Artifact, tmp_path: Path) -> None:
         def run(self, words: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 600) -> Done:
             done = super().run(words, stdin=stdin, timeout_s=timeout_s)
             head, _, tail = done.stdout.partition(b'"free_bytes": ')
-            return replace(done, stdout=head + b'"free_bytes": 1000, "was": ' + tail if tail else head)
+            return replace(
+                done, stdout=head + b'"free_bytes": 1000, "was": ' + tail if tail else head
+            )
 
     with refused("no space on the board: .* has 0 MB free", "free some space"):
         bench(artifact, board(tmp_path / "full", Full()), tmp_path)
@@ -318,7 +323,14 @@ def test_which_device(monkeypatch: pytest.MonkeyPatch) -> None:
     ssh = open_transport("ssh://nvidia@Xavier:2222")
     assert isinstance(ssh, Ssh)
     assert ssh.host == "Xavier"
-    for wrong in ("ssh://-oProxyCommand=id", "ssh://a b", "adb://x", "ftp://x", "ssh://x:99999", ""):
+    for wrong in (
+        "ssh://-oProxyCommand=id",
+        "ssh://a b",
+        "adb://x",
+        "ftp://x",
+        "ssh://x:99999",
+        "",
+    ):
         with refused("no device that edgepose can reach", "ssh://user@host"):
             open_transport(wrong)
 
