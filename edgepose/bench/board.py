@@ -159,24 +159,27 @@ class Board:
             )
         done = 0
         for name in missing:
-            self._send_one(name, blobs[name])
+            self._send_one(name, blobs[name], there=int(missing[name]))
             done += len(blobs[name])
             if report is not None:
                 report("send", done, sum(len(blobs[name]) for name in missing))
         return needed
 
-    def _send_one(self, name: str, data: bytes) -> None:
-        reached = -1
+    def _send_one(self, name: str, data: bytes, *, there: int) -> None:
+        """there: bytes of it that the board has. After a drop the board is asked again."""
+        at: int | None = there
 
         def attempt() -> bool:
-            nonlocal reached
-            have = self._receive("hello", self.folder, name)[0]["have"][name]
-            if have[1]:
-                return True
-            if have[0] > reached:
-                reached, self._progress_at = have[0], time.monotonic()
+            nonlocal at, there
+            if at is None:
+                at, whole = self._receive("hello", self.folder, name)[0]["have"][name]
+                if whole:
+                    return True
+                if at > there:
+                    there, self._progress_at = at, time.monotonic()
+            start, at = at, None
             answer, _ = self._receive(
-                "put", self.folder, name, str(len(data)), str(have[0]), stdin=data[have[0] :]
+                "put", self.folder, name, str(len(data)), str(start), stdin=data[start:]
             )
             if not answer["complete"]:
                 raise Dropped(f"{answer['size']} of {len(data)} bytes arrived")

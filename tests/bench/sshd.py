@@ -81,7 +81,7 @@ class Server:
 class Cutter:
     """Passes connections on to a port and resets some of them at random moments, `cuts` in all."""
 
-    def __init__(self, port: int, *, cuts: int, seed: int, longest_s: float = 2.5) -> None:
+    def __init__(self, port: int, *, cuts: int, seed: int, longest_s: float = 0.9) -> None:
         self._to, self._left, self._longest_s = port, cuts, longest_s
         self.done = 0
         self._random, self._lock = random.Random(seed), threading.Lock()
@@ -104,7 +104,7 @@ class Cutter:
             for pair in ((near, far), (far, near))
         ]
         with self._lock:
-            doomed = self._left > 0 and self._random.random() < 0.5
+            doomed = self._left > 0 and self._random.random() < 0.8
             self._left -= doomed
             after_s = self._random.uniform(0.0, self._longest_s)
         for end in ends:

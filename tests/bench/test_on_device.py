@@ -23,6 +23,7 @@ from click.testing import CliRunner
 
 import edgepose.cli
 from edgepose.artifact import Artifact
+from edgepose.backends import tensorrt
 from edgepose.backends.onnx_mobile import open_executor
 from edgepose.bench.board import Board
 from edgepose.bench.latency import Plan
@@ -227,6 +228,23 @@ def test_a_model_that_the_board_cannot_load(tmp_path: Path) -> None:
     with refused("cannot load bright-spot", "export for an older one"):
         bench(bad, board(tmp_path), tmp_path, host=None)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_stand_in_is_scored_and_never_timed(tmp_path: Path) -> None:
+    """A TensorRT file on a board that has only ONNX Runtime; its models take one image at a time."""
+    packed = networks.bright_artifact(tmp_path / "packed", runtime="tensorrt")
+    record = bench(packed, board(tmp_path), tmp_path, host=tensorrt.open_executor(packed))
+    assert record.metrics["pckh@0.5"].value == pytest.approx(100.0)
+    assert record.model_ms is record.end_to_end_ms is None
+    assert record.model_samples_ms == ()
+    assert "TensorRT not run" in record.executor
+    assert str(record.latency_note).startswith("no latency: ONNX Runtime")
+    assert record.device is not None
+    assert record.device.joints_vs_host is not None
+    assert record.device.joints_vs_host.p99 == 0.0
+    assert " ms" not in bench_text(record)
+    with refused("no runtime on the board for a tensorrt artifact: tensorrt", "device-python"):
+        bench(packed, board(tmp_path), tmp_path, runtime="tensorrt", host=None)
 
 
 def test_one_benchmark_at_a_time(artifact: Artifact, tmp_path: Path) -> None:
