@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from edgepose.device.coding import Alignment, Coding, alignment_of
+from edgepose.device.coding import RULES, Alignment, Coding, Rule, alignment_of
 from edgepose.device.files import replace_folder, sha256_file
 from edgepose.errors import EdgeposeError
 from edgepose.skeleton import Skeleton
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION: Final = 1
 MANIFEST_NAME = "artifact.json"
-RULES: Final[dict[Coding, Literal["argmax-quarter-pixel", "argmax-dark", "argmax-dark-udp"]]] = {
-    "standard": "argmax-quarter-pixel",
-    "dark": "argmax-dark",
-    "udp": "argmax-dark-udp",
-}
 COPY_AGAIN = "export again, or copy the whole artifact folder again"
 
 
@@ -151,7 +146,7 @@ class CodecContract(_Strict):
     stride: Annotated[int, Field(gt=0)]
     sigma: Annotated[float, Field(gt=0)]
     coding: Coding = "standard"
-    rule: Literal["argmax-quarter-pixel", "argmax-dark", "argmax-dark-udp"] = "argmax-quarter-pixel"
+    rule: Rule = "argmax-quarter-pixel"
 
     @classmethod
     def of(cls, codec: HeatmapCodec) -> Self:

@@ -340,7 +340,8 @@ def eval(
 
 @main.command(
     cls=_Command,
-    example="edgepose bench --target host\nedgepose bench --target jetson-xavier --artifact DIR --quick",
+    example="edgepose bench --target host\nedgepose bench --target jetson-xavier --artifact DIR --quick\n"
+    "edgepose bench --target jetson-xavier --device ssh://nvidia@xavier",
 )
 @click.option("--target", "target_name", required=True, help="See `edgepose targets`.")
 @click.option(
@@ -351,6 +352,20 @@ def eval(
 @click.option("--data", default="synthetic", show_default=True, help="As for `edgepose eval`.")
 @click.option("--quick", is_flag=True, help="About a second of calls instead of ten.")
 @click.option("--flip", is_flag=True, help="Score with the flip test; latencies stay one pass.")
+@click.option(
+    "--device", default=None,
+    help="Run there: ssh://user@host[:port], or local for another Python on this computer "
+    "[default: $EDGEPOSE_DEVICE, then the target's own].",
+)  # fmt: skip
+@click.option(
+    "--device-python", default="python3", show_default=True, envvar="EDGEPOSE_DEVICE_PYTHON",
+    help="The device's Python: 3.8 or newer, with numpy.",
+)  # fmt: skip
+@click.option(
+    "--device-folder", default="~/.cache/edgepose-device", show_default=True,
+    envvar="EDGEPOSE_DEVICE_FOLDER", help="Where files and engines are kept on the device.",
+)  # fmt: skip
+@click.option("--clean", is_flag=True, help="Remove everything of ours from the device afterwards.")
 @_threads
 @_json
 def bench(
@@ -360,14 +375,24 @@ def bench(
     data: str,
     quick: bool,
     flip: bool,
+    device: str | None,
+    device_python: str,
+    device_folder: str,
+    clean: bool,
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Measure an artifact: accuracy and size of the exact file, latency where it can run."""
+    """Measure an artifact: accuracy and size of the exact file, latency where it can run.
+
+    With a device, everything is measured there, and its joints are compared with this computer's.
+    """
     from edgepose import api
     from edgepose.artifact import Artifact
     from edgepose.bench.bench import bench_artifact
+    from edgepose.bench.board import Board
+    from edgepose.bench.on_device import bench_there
     from edgepose.bench.record import save_record
+    from edgepose.bench.transport import chosen_device, open_transport
     from edgepose.errors import EdgeposeError
     from edgepose.newest import newest_artifact
     from edgepose.report.terminal import bench_text, wants_color
@@ -384,27 +409,62 @@ def bench(
             f"{target.name} runs {target.runtime}",
             fix=f"give --target {artifact.manifest.target}, or an artifact for {target.name}",
         )
-    with _progress() as progress:
-        record = bench_artifact(
-            artifact,
-            api.open_executor(artifact, work=folder, threads=threads),
-            api.open_data(data),
-            target=target,
-            threads=threads,
-            quick=quick,
-            flip_test=flip,
-            command=f"edgepose bench --target {target_name}"
-            + (" --quick" if quick else "")
-            + (" --flip" if flip else ""),
-            report=progress,
-        )
+    words = f"edgepose bench --target {target_name}"
+    words += (" --quick" if quick else "") + (" --flip" if flip else "")
     path = folder.parent.parent / f"bench-{target.name}" / "record.json"
-    save_record(record, path)
+    executor = api.open_executor(artifact, work=folder, threads=threads)
+    place = chosen_device(device, target)
+    if clean and place is None:
+        raise click.UsageError("--clean needs a device")
+    if flip and place is not None:
+        raise click.UsageError("--flip is for scores on this computer, a device runs one pass")
+    with _progress() as progress:
+        if place is None:
+            record = bench_artifact(
+                artifact,
+                executor,
+                api.open_data(data),
+                target=target,
+                threads=threads,
+                quick=quick,
+                flip_test=flip,
+                command=words,
+                report=progress,
+            )
+            save_record(record, path)
+        else:
+            record = bench_there(
+                artifact,
+                Board(open_transport(place), python=device_python, folder=device_folder),
+                api.open_data(data),
+                path,
+                target=target,
+                host=executor,
+                threads=threads,
+                quick=quick,
+                clean=clean,
+                command=f"{words} --device {place}",
+                report=progress,
+            )
     if as_json:
         _print_json(record.model_dump(mode="json"))
         return
     click.echo(bench_text(record, color=wants_color(sys.stdout)))
     click.echo(f"record: {path}")
+
+
+@main.command(cls=_Command, example="edgepose runner edgepose-device.pyz")
+@click.argument("file", type=click.Path(path_type=Path))
+def runner(file: Path) -> None:
+    """Write what `bench --device` sends, for a board that only you reach.
+
+    It needs Python 3.8 and numpy there: python3 FILE info, or FILE run --artifact DIR.
+    """
+    from edgepose.bench.runner_file import runner_bytes
+    from edgepose.device.files import write_atomic
+
+    write_atomic(file, runner_bytes())
+    click.echo(f"wrote {file}")
 
 
 @main.command(

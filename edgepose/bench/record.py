@@ -115,6 +115,45 @@ class Conditions(Strict):
         return self.isa[0] if self.isa else self.machine
 
 
+class JointDistance(Strict):
+    """How far the device's joints lie from this host's own, input px, person by person and joint by
+    joint. off_share: part of the confident joints that are off by more than one pixel."""
+
+    p50: float
+    p99: float
+    off_share: float
+    persons: int
+    host_executor: str
+    host_metrics: Metrics = Field(default_factory=dict)
+
+
+class DeviceRun(Strict):
+    """What a board said of a benchmark that ran on it.
+
+    transport: how it was reached; runtime: what ran there; phases: those that were finished
+    board:     as found before: hardware, OS, L4T, JetPack, nvpmodel, jetson_clocks, clocks
+    build:     of the engine: seconds, cached, and what it belongs to; {} where none is built
+    timings:   per phase batch, warm-up, sensors over time and energy where power is known
+    runner_sha256: the file that ran there; connection_drops: connections that broke meanwhile
+    """
+
+    transport: str
+    runtime: str | None = None
+    runner_sha256: str
+    phases: tuple[str, ...] = ()
+    board: dict[str, Any] = Field(default_factory=dict)
+    clocks_after: dict[str, Any] | None = None
+    build: dict[str, Any] = Field(default_factory=dict)
+    timings: dict[str, Any] = Field(default_factory=dict)
+    load_seconds: float | None = None
+    first_inference_ms: float | None = None
+    peak_memory_bytes: int | None = None
+    gpu_memory_used_bytes: int | None = None
+    joints_vs_host: JointDistance | None = None
+    sent_bytes: int = 0
+    connection_drops: int = 0
+
+
 class BenchRecord(Strict):
     """One artifact, measured: `record.json`.
 
@@ -123,6 +162,8 @@ class BenchRecord(Strict):
     *_samples_ms:    every call in the order it was made
     latency_note:    why there is no latency, or what to know about it
     other_load_cores: cores that other processes used while the clock ran
+    device:          the board that was measured; None: this host. `conditions` are of whichever ran
+    partial:         why the benchmark ended early; what was measured before is in the record
     """
 
     record_version: Literal[1] = RECORD_VERSION
@@ -152,6 +193,8 @@ class BenchRecord(Strict):
     conditions_after: Conditions | None = None
     notes: tuple[str, ...] = ()
     command: str | None = None
+    device: DeviceRun | None = None
+    partial: str | None = None
 
     @model_validator(mode="after")
     def _explained(self) -> BenchRecord:

@@ -9,6 +9,13 @@ from .errors import DeviceError
 Coding = Literal["standard", "dark", "udp"]
 Alignment = Literal["edges", "centers"]
 CODINGS: tuple[Coding, ...] = ("standard", "dark", "udp")
+Rule = Literal["argmax-quarter-pixel", "argmax-dark", "argmax-dark-udp"]
+RULES: dict[Coding, Rule] = {
+    "standard": "argmax-quarter-pixel",
+    "dark": "argmax-dark",
+    "udp": "argmax-dark-udp",
+}
+"""How heatmaps of a coding are read, in an artifact's words."""
 
 
 def check_coding(word: str) -> Coding:

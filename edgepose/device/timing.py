@@ -66,6 +66,7 @@ def measure(
     repeats: int = 50,
     min_seconds: float = 0.0,
     clock: Callable[[], int] = time.perf_counter_ns,
+    keep: Callable[[int], None] | None = None,
 ) -> Timing:
     """Time calls of `fn`, which must return only when its work is done (device synchronised).
 
@@ -73,6 +74,7 @@ def measure(
                  `warmup` calls is within 5 % of that of the `warmup` calls before. 0: no warm-up
     repeats, min_seconds: timing goes on until both are reached
     clock:       nanoseconds, monotonic
+    keep:        called with each timed call's nanoseconds, outside of what is timed
     Raises DeviceError for a count that makes no sense or a clock that runs backwards.
     """
     if warmup < 0 or repeats < 1 or not 0 <= min_seconds < float("inf"):
@@ -100,4 +102,6 @@ def measure(
     begin = clock()
     while len(samples) < repeats or clock() - begin < min_seconds * 1e9:
         samples.append(one_call())
+        if keep is not None:
+            keep(samples[-1])
     return Timing(np.array(samples, dtype=np.float64) / 1e6, len(warm), settled)

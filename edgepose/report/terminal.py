@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgepose.bench.record import BenchRecord
+from edgepose.bench.record import BenchRecord, DeviceRun
 from edgepose.report import text
 from edgepose.report.record import Measured, Report
 
@@ -103,7 +103,9 @@ def bench_text(record: BenchRecord, *, width: int = 80, color: bool = False) -> 
     if record.persons is not None:
         lines.append(f"accuracy over {record.persons:,} persons ({record.domain})")
     c = record.conditions
-    lines.append(f"host: {c.name}, {c.os}")
+    lines.append(f"{'host' if record.device is None else 'device'}: {c.name}, {c.os}")
+    if record.device is not None:
+        lines += _device_lines(record.device)
     if c.load_average is not None:
         load = f"load average {c.load_average[0]:.2f} before"
         if record.other_load_cores is not None:
@@ -114,6 +116,26 @@ def bench_text(record: BenchRecord, *, width: int = 80, color: bool = False) -> 
     _bullets(console, lines)
     _bullets(console, list(record.notes), style="yellow")
     return _finish(console)
+
+
+def _device_lines(device: DeviceRun) -> list[str]:
+    """What only a board's record says: how it was reached, its joints against this host's, memory."""
+    lines = [f"reached by {device.transport}, ran in {device.runtime}"]
+    mode = device.board.get("power_mode")
+    if mode:
+        lines.append(f"power mode {mode['name']}, JetPack {device.board.get('jetpack')}")
+    if device.build:
+        word = "kept from before" if device.build.get("cached") else "built now"
+        lines.append(f"engine {word}: {device.build['seconds']:.0f} s to build")
+    if device.peak_memory_bytes:
+        lines.append(f"peak memory of the process {device.peak_memory_bytes / 1e6:.0f} MB")
+    shift = device.joints_vs_host
+    if shift is not None:
+        lines.append(
+            f"joints against this host's ({shift.host_executor}): median {shift.p50:.3f} px, p99 "
+            f"{shift.p99:.3f} px, {100 * shift.off_share:.2f} % of the confident ones off by > 1 px"
+        )
+    return lines
 
 
 def _console(width: int, color: bool) -> Console:

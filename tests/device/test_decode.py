@@ -98,12 +98,10 @@ def test_no_number_no_joints(value):
 
 def test_half_precision_decodes_like_its_float32_values():
     heatmaps = np.random.default_rng(0).normal(size=(2, 16, 16, 16)).astype(np.float16)
-    for got, expected in zip(
-        decode.decode_heatmaps(heatmaps),
-        decode.decode_heatmaps(heatmaps.astype(np.float32)),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(got, expected)
+    got = decode.decode_heatmaps(heatmaps)
+    expected = decode.decode_heatmaps(heatmaps.astype(np.float32))
+    np.testing.assert_array_equal(got[0], expected[0])
+    np.testing.assert_array_equal(got[1], expected[1])
 
 
 @given(

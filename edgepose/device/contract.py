@@ -1,0 +1,132 @@
+"""The part of artifact.json that running needs, and the files that it names."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
+
+from .codec import HeatmapCodec
+from .coding import RULES, check_coding
+from .errors import DeviceError
+from .files import sha256_file
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MANIFEST = "artifact.json"
+MAX_EXPANDED_BYTES = 2 << 30
+_AGAIN = "copy the whole artifact again, or use the runner of the edgepose that exported it"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """name, runtime, precision: as exported; input_hw: crop size; fixed_batch: None: any
+    mean, std, color: (value / 255 - mean) / std in that channel order
+    codec: how joints are read off the heatmaps; padding: of the crop; files: {role: path}
+    """
+
+    name: str
+    runtime: str
+    precision: str
+    input_name: str
+    output_name: str
+    input_hw: Tuple[int, int]
+    fixed_batch: Optional[int]
+    joints: int
+    mean: Tuple[float, ...]
+    std: Tuple[float, ...]
+    color: str
+    codec: HeatmapCodec
+    padding: float
+    files: Dict[str, str]
+
+    def read(self, role: str) -> bytes:
+        """The file with that role; DeviceError where the artifact has none."""
+        if role not in self.files:
+            raise DeviceError("artifact {} has no {} file".format(self.name, role), fix=_AGAIN)
+        with open(self.files[role], "rb") as stream:
+            return stream.read()
+
+    def onnx(self) -> bytes:
+        """The ONNX file, expanded where it is packed."""
+        if not self.files.get("model", "").endswith(".xz"):
+            return self.read("onnx" if "onnx" in self.files else "model")
+        unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=1 << 30)
+        try:
+            onnx = unpacker.decompress(self.read("model"), max_length=MAX_EXPANDED_BYTES)
+        except (lzma.LZMAError, EOFError) as error:
+            raise DeviceError("model.onnx.xz is damaged: {}".format(error), fix=_AGAIN) from error
+        if not unpacker.eof:
+            raise DeviceError("model.onnx.xz is cut off or too large", fix=_AGAIN)
+        return onnx
+
+    def decode(
+        self, heatmaps: NDArray[np.float32]
+    ) -> Tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Heatmap pixels (N, J, 2) and scores (N, J), by the artifact's own rule."""
+        return self.codec.decode(heatmaps)
+
+
+def load_contract(folder: str, *, verify: bool = True) -> Contract:
+    """Read `folder`/artifact.json; with `verify`, every file must be what it says."""
+    path = os.path.join(folder, MANIFEST)
+    try:
+        with open(path, "rb") as stream:
+            manifest = json.loads(stream.read().decode("utf-8"))
+    except OSError as error:
+        raise DeviceError(
+            "cannot read {}: {}".format(path, error.strerror),
+            fix="give a folder that edgepose exported",
+        ) from error
+    except ValueError as error:
+        raise DeviceError("{} is not JSON: {}".format(path, error), fix=_AGAIN) from error
+    try:
+        return _contract(folder, manifest, verify=verify)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DeviceError("{} lacks {}".format(path, error), fix=_AGAIN) from error
+
+
+def _contract(folder: str, manifest: Dict[str, Any], *, verify: bool) -> Contract:
+    if manifest["schema_version"] != 1:
+        raise DeviceError(
+            "artifact.json has schema version {!r}; this runner reads 1".format(
+                manifest["schema_version"]
+            ),
+            fix=_AGAIN,
+        )
+    root = os.path.realpath(folder)
+    files: Dict[str, str] = {}
+    for entry in manifest["files"]:
+        path = os.path.join(folder, entry["path"])
+        inside = os.path.normpath(os.path.join(root, entry["path"])).startswith(root + os.sep)
+        if not inside or not os.path.isfile(path):
+            raise DeviceError("{} is missing or outside the artifact".format(path), fix=_AGAIN)
+        if verify and sha256_file(path) != entry["sha256"]:
+            raise DeviceError("{} is not the file that was exported".format(path), fix=_AGAIN)
+        files[entry["role"]] = path
+    port, pre, codec = manifest["input"], manifest["preprocessing"], manifest["codec"]
+    coding = check_coding(codec.get("coding", "standard"))
+    if codec["rule"] != RULES[coding]:
+        raise DeviceError("this runner cannot decode by {!r}".format(codec["rule"]), fix=_AGAIN)
+    sides = {axis: port["shape"][i] for i, axis in enumerate(port["layout"])}
+    batch = port["shape"][0]
+    return Contract(
+        name=manifest["name"],
+        runtime=manifest["runtime"],
+        precision=manifest["precision"],
+        input_name=port["name"],
+        output_name=manifest["output"]["name"],
+        input_hw=(int(sides["H"]), int(sides["W"])),
+        fixed_batch=batch if isinstance(batch, int) else None,
+        joints=int(manifest["output"]["shape"][1]),
+        mean=tuple(pre["mean"]),
+        std=tuple(pre["std"]),
+        color=pre["color"],
+        codec=HeatmapCodec(int(codec["stride"]), float(codec["sigma"]), coding),
+        padding=float(manifest["crop"]["padding"]),
+        files=files,
+    )
