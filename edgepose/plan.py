@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from edgepose import registry
@@ -143,5 +144,9 @@ def plan_text(plan: dict[str, Any]) -> str:
             for t in plan["targets"]
         ]
         text.append("planned sizes are estimates from weight shapes; the run measures the files")
-    text += ["", *plan["lint"]] if plan["lint"] else []
+    if plan["lint"]:
+        text.append("")
+        for line in plan["lint"]:
+            indent = " " * (len(line) - len(line.lstrip()) + 2)
+            text += textwrap.wrap(line, 80, subsequent_indent=indent)
     return "\n".join(text)

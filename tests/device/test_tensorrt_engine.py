@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import edgepose.device.tensorrt_engine as module
+from edgepose.device.codec import HeatmapCodec
 from edgepose.device.contract import Contract
 from edgepose.device.cuda import Cuda
 from edgepose.device.engine_files import engine_key, load_engine, save_engine
@@ -35,7 +36,7 @@ def contract(tmp_path):
     return Contract(
         name="pose", runtime="tensorrt", precision="int8", input_name="image",
         output_name="heatmaps", input_hw=(8, 8), fixed_batch=1, joints=2, mean=(0, 0, 0),
-        std=(1, 1, 1), color="RGB", stride=4, padding=1.25, rule="argmax-quarter-pixel",
+        std=(1, 1, 1), color="RGB", codec=HeatmapCodec(), padding=1.25,
         files={role: str(path) for role, path in files.items()},
     )  # fmt: skip
 
