@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from edgepose import registry
 from edgepose.cost import count_macs, planned_bytes
-from edgepose.data.base import SPLITS
-from edgepose.inputs import check_metric, check_splits, check_stages, start_model, teacher_model
+from edgepose.data.base import SPLITS, PoseDataset
+from edgepose.fetch import Source
+from edgepose.inputs import (
+    NotHere,
+    check_metric,
+    check_splits,
+    check_stages,
+    check_unlabelled,
+    missing_paths,
+    start_model,
+    teacher_model,
+    unlabelled_of,
+)
+from edgepose.models import build
+from edgepose.models.own import is_own
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.recipe import Recipe
+from edgepose.skeleton import skeleton
 from edgepose.stages.prune import prune_channels, ratio_for_size
 from edgepose.target import load_target
 from edgepose.train.config import FitConfig
@@ -20,12 +37,11 @@ def make_plan(recipe: Recipe) -> dict[str, Any]:
     """Data counts, shapes, parameters, MACs and planned file sizes of every stage; JSON values.
 
     Opens data and checkpoints, solves the pruning ratio for the size budget, trains nothing, and
-    downloads nothing: a checkpoint that is not here yet is named under "to_fetch".
+    downloads nothing: a checkpoint that is not here yet is named under "to_fetch". Where the recipe
+    names student.skeleton, data that are not here are named under "not_here".
     """
-    module = registry.sources().module(recipe.data.source)
-    data = {split: module.open_split(recipe.data.config, split) for split in SPLITS}
-    check_splits(data)
-    check_metric(recipe, data["val"])
+    data, not_here = _data(recipe)
+    unlabelled = check_unlabelled(recipe, data["train"])
     notes: list[str] = []
     model = start_model(recipe, data["train"], warn=notes.append, fetch=False)
     export_config: Any = recipe.stage("export")
@@ -42,8 +58,7 @@ def make_plan(recipe: Recipe) -> dict[str, Any]:
             )
             arch, teacher_network = teacher.spec.arch, teacher.module()
         elif arch is not None:
-            spec = ModelSpec(arch, model.spec.num_joints, model.spec.input_hw, model.spec.skeleton)
-            teacher_network = PoseModel.fresh(spec, seed=0).module()
+            teacher_network = _shape(arch, model.spec)
         else:
             teacher_network = None
         rows.append(_row("teacher", arch or "", teacher_network, model, recipe.teacher.train))
@@ -70,7 +85,12 @@ def make_plan(recipe: Recipe) -> dict[str, Any]:
     sources = [recipe.student.source, None if recipe.teacher is None else recipe.teacher.source]
     return {
         "recipe": recipe.name,
-        "data": {"source": recipe.data.source, **{s: len(d) for s, d in data.items()}},
+        "data": {
+            "source": recipe.data.source,
+            **{split: len(dataset) for split, dataset in data.items() if not not_here},
+            "unlabelled": unlabelled,
+            "not_here": [str(path) for path in not_here],
+        },
         "input": [1, 3, *model.spec.input_hw],
         "heatmaps": [1, model.spec.num_joints, *model.spec.heatmap_hw],
         "stages": rows,
@@ -89,6 +109,30 @@ def make_plan(recipe: Recipe) -> dict[str, Any]:
     }
 
 
+def _data(recipe: Recipe) -> tuple[dict[str, PoseDataset], list[Path]]:
+    """The data set of each split, and the paths that are not on this machine."""
+    config = recipe.data.config
+    not_here = missing_paths(config)
+    for pictures in unlabelled_of(recipe).values():
+        not_here += [path for path in missing_paths(pictures) if path not in not_here]
+    if not_here and recipe.student.skeleton is not None:
+        return dict.fromkeys(SPLITS, NotHere(skeleton(recipe.student.skeleton))), not_here
+    module = registry.sources().module(recipe.data.source)
+    data = {split: module.open_split(config, split) for split in SPLITS}
+    check_splits(data)
+    check_metric(recipe, data["val"])
+    return data, []
+
+
+def _shape(arch: str, spec: ModelSpec) -> torch.nn.Module:
+    """A network of `arch` for the joints of `spec`, without its weights where they cost memory."""
+    if is_own(arch):
+        wanted = ModelSpec(arch, spec.num_joints, spec.input_hw, spec.skeleton)
+        return PoseModel.fresh(wanted, seed=0).module()
+    with torch.device("meta"):
+        return build(arch, num_joints=spec.num_joints)
+
+
 def _row(name: str, arch: str, network: Any, model: PoseModel, config: Any) -> dict[str, Any]:
     steps = config.steps if isinstance(config, FitConfig) else None
     return {
@@ -103,12 +147,10 @@ def _row(name: str, arch: str, network: Any, model: PoseModel, config: Any) -> d
 
 def plan_text(plan: dict[str, Any]) -> str:
     """The plan for a terminal of 80 columns."""
-    data = plan["data"]
     lines = [
         f"recipe {plan['recipe']}: nothing is wrong with it, nothing was trained",
         "",
-        f"data     {data['source']}: {data['train']} train, {data['val']} validation, "
-        f"{data['calibration']} calibration",
+        *_data_lines(plan["data"]),
         f"input    {tuple(plan['input'])}   heatmaps {tuple(plan['heatmaps'])}",
         "",
         f"{'stage':<10} {'network':<11} {'parameters':>12} {'GMAC':>8} {'steps':>7} {'images':>9}",
@@ -120,14 +162,33 @@ def plan_text(plan: dict[str, Any]) -> str:
         gmac = "-" if row["macs"] is None else f"{row['macs'] / 1e9:.3f}"
         name = row["arch"].rpartition(":")[2][:11] or "-"
         lines.append(f"{row['stage']:<10} {name:<11} {params:>12} {gmac:>8} {steps:>7} {images:>9}")
-    lines += [f"will be fetched: {location}" for location in plan["to_fetch"]]
+    for location in plan["to_fetch"]:
+        source = Source(location)
+        lines += [f"will be fetched from {source.host}:", f"  {source.name}"]
     lines += [f"note: {note}" for note in plan["notes"]]
     if plan["targets"]:
-        lines += ["", f"{'target':<16} {'runtime':<12} {'precision':<10} {'planned size':>13}"]
+        lines += ["", f"{'target':<18} {'runtime':<12} {'precision':<10} {'planned size':>13}"]
         lines += [
-            f"{t['target']:<16} {t['runtime']:<12} {t['precision']:<10} "
+            f"{t['target']:<18} {t['runtime']:<12} {t['precision']:<10} "
             f"{t['planned_bytes'] / 1e6:>10.2f} MB"
             for t in plan["targets"]
         ]
         lines.append("planned sizes are estimates from weight shapes; the run measures the files")
     return "\n".join(lines)
+
+
+def _data_lines(data: dict[str, Any]) -> list[str]:
+    if data["not_here"]:
+        first, rest = data["not_here"][0], len(data["not_here"]) - 1
+        more = f" (and {rest} more)" if rest else ""
+        return [
+            f"data not here: {first}{more};",
+            "  shapes and sizes below do not depend on it",
+        ]
+    lines = [
+        f"data     {data['source']}: {data['train']} train, {data['val']} validation, "
+        f"{data['calibration']} calibration"
+    ]
+    for stage, people in data["unlabelled"].items():
+        lines.append(f"         {stage}: {people} people without labels as well")
+    return lines
