@@ -107,8 +107,8 @@ def test_a_killed_pair_continues_and_leaves_one_run(tmp_path: Path) -> None:
     assert len(runs) == 1
     report = json.loads((runs[0] / "report.json").read_text())
     (row,) = report["stages"]
-    assert row["history"]["images_seen"] == 120 * 2 * 2
-    assert all(math.isfinite(loss) for _, loss in row["history"]["losses"])
+    assert row["history"]["images"] == 120 * 2 * 2
+    assert all(math.isfinite(loss) for _, loss in row["history"]["loss"])
     assert all(0 <= m["value"] <= 100 for m in row["metrics"].values())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def pruned() -> PoseModel:
         for key, value in network.state_dict().items():
             if value.ndim == 4:
                 fan = value[0].numel() / (4 if "deconv" in key else 1)
-                value.copy_(torch.randn(value.shape, generator=generator) * (2 / fan) ** 0.5)
+                lively = (2 / fan) ** 0.5 * (0.05 if "attention" in key else 1)
+                value.copy_(torch.randn(value.shape, generator=generator) * lively)
             elif value.ndim == 1 and "var" not in key and not key.endswith("weight"):
                 value.copy_(0.1 * torch.randn(value.shape, generator=generator))
     return PoseModel(spec, {}).with_module(network)
@@ -132,7 +134,11 @@ def test_every_file_agrees_with_the_model(name: str, quantized: PoseModel, tmp_p
     found = backend.open_executor(artifact).run(crops)
     expected = TorchExecutor(int8_graph(quantized), quantized.spec).run(crops)
     assert found.shape == expected.shape == (6, JOINTS, 16, 16)
-    assert np.abs(found - expected).mean() < 0.02 * expected.std()
+    assert np.abs(found - expected).mean() < 0.08 * expected.std()  # 0.04 without attention
+    without = {k: v for k, v in quantized.tensors.items() if not k.startswith("attention")}
+    spec = dataclasses.replace(quantized.spec, arch="resnet18", quant=None)
+    blind = TorchExecutor(PoseModel(spec, without).module(), spec).run(crops)
+    assert np.abs(blind - expected).mean() > 0.2 * expected.std()
 
 
 def test_nearly_all_of_it_is_computed_in_integers(quantized: PoseModel, tmp_path: Path) -> None:
