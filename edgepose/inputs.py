@@ -100,7 +100,7 @@ def check_metric(recipe: Recipe, val: PoseDataset) -> Metric:
     return metric
 
 
-@dataclass(frozen=True)
+@dataclass
 class NotHere:
     """Stands for a data set whose files are somewhere else: its joints are known, no sample is."""
 

@@ -116,7 +116,8 @@ def _data(recipe: Recipe) -> tuple[dict[str, PoseDataset], list[Path]]:
     for pictures in unlabelled_of(recipe).values():
         not_here += [path for path in missing_paths(pictures) if path not in not_here]
     if not_here and recipe.student.skeleton is not None:
-        return dict.fromkeys(SPLITS, NotHere(skeleton(recipe.student.skeleton))), not_here
+        stand_in = NotHere(skeleton(recipe.student.skeleton))
+        return {split: stand_in for split in SPLITS}, not_here
     module = registry.sources().module(recipe.data.source)
     data = {split: module.open_split(config, split) for split in SPLITS}
     check_splits(data)
@@ -180,10 +181,10 @@ def plan_text(plan: dict[str, Any]) -> str:
 def _data_lines(data: dict[str, Any]) -> list[str]:
     if data["not_here"]:
         first, rest = data["not_here"][0], len(data["not_here"]) - 1
-        more = f" (and {rest} more)" if rest else ""
+        more = f" ({rest} more paths are missing)" if rest else ""
         return [
-            f"data not here: {first}{more};",
-            "  shapes and sizes below do not depend on it",
+            f"data not here: {first};",
+            f"  shapes and sizes below do not depend on it{more}",
         ]
     lines = [
         f"data     {data['source']}: {data['train']} train, {data['val']} validation, "

@@ -26,7 +26,7 @@ from edgepose.errors import EdgeposeError
 
 Value = TypeVar("Value")
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-FAILED, LEFT = "failed", "left"
+FAILED, LEFT, FIRST = "edgepose/failed", "edgepose/left", "edgepose/first"
 EXIT_SILENT = 2
 MEET_S = 600.0  # to find each other at the start
 LINGER_S = 20.0  # what the first process, which may hold the store, gives the others to leave
@@ -53,7 +53,7 @@ class Processes:
         if self.count == 1:
             return do()
         self._number += 1
-        key = f"first/{self._number}"
+        key = f"{FIRST}/{self._number}"
         if self.is_first:
             value = do()
             self._store.set(key, json.dumps(value))
@@ -125,22 +125,22 @@ def joined() -> Iterator[Processes]:
         yield Processes(index, count, store=store)
     except BaseException as error:
         speaks = watch.fail()
-        watch.leave()
+        somebody_is_gone = isinstance(error, RuntimeError) and _GONE.search(str(error))
+        watch.leave(linger_s=2 * POLL_S if somebody_is_gone else LINGER_S)
         if not speaks:
             raise SystemExit(EXIT_SILENT) from None
-        if isinstance(error, RuntimeError) and _GONE.search(str(error)):
+        if somebody_is_gone:
             raise EdgeposeError(
                 "another process of this run has ended",
                 fix="see what ended it, often memory; the same command continues where it was",
             ) from error
         raise
-    watch.leave()
+    watch.leave(linger_s=LINGER_S)
     _end_training_group()
 
 
 def _connect(index: int, count: int) -> Any:
     """torch's key-value store, in which every process has arrived."""
-    from torch.distributed import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     try:
@@ -152,7 +152,7 @@ def _connect(index: int, count: int) -> Any:
             f"{str(error).splitlines()[0]}",
             fix="start all of them, with a MASTER_ADDR and MASTER_PORT that every machine reaches",
         ) from error
-    return PrefixStore("edgepose", store)
+    return store
 
 
 def _end_training_group() -> None:
@@ -178,7 +178,7 @@ class _Watch(threading.Thread):
         try:
             while not self._leaving.wait(POLL_S):
                 if self._store.check([FAILED]) and not self._leaving.is_set():
-                    self._linger()
+                    self._linger(LINGER_S)
                     os._exit(EXIT_SILENT)
         except RuntimeError:  # the store went down with the first process
             if not self._leaving.wait(LINGER_S):  # a collective operation may notice by itself
@@ -194,17 +194,17 @@ class _Watch(threading.Thread):
         except RuntimeError:
             return True
 
-    def leave(self) -> None:
+    def leave(self, *, linger_s: float) -> None:
         """Nothing more is watched; the first process returns once the others have left, too."""
         self._leaving.set()
         try:
-            self._linger()
+            self._linger(linger_s)
         except RuntimeError:  # the store went down with the first process: nobody to tell
             return
 
-    def _linger(self) -> None:
+    def _linger(self, seconds: float) -> None:
         self._store.add(LEFT, 1)
-        until = time.monotonic() + LINGER_S
+        until = time.monotonic() + seconds
         while self._index == 0 and time.monotonic() < until:
             if self._store.add(LEFT, 0) >= self._count:
                 return

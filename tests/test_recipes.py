@@ -55,12 +55,9 @@ def test_a_plan_without_the_data_says_so_and_names_no_counts() -> None:
     assert (target["target"], target["precision"]) == ("jetson-xavier-fp16", "fp16")
     assert load_target("jetson-xavier-fp16").hardware == load_target("jetson-xavier").hardware
     # Without a skeleton in the recipe the data decide the shapes, and must be there.
-    with pytest.raises(EdgeposeError, match="nowhere"):
-        make_plan(
-            read_recipe(
-                "jetson_hrnet_w32_fp16", ["data.annotations=nowhere.json", "student.skeleton=null"]
-            )
-        )
+    words = ["data.images=nowhere/train2017", "student.skeleton=null"]
+    with pytest.raises(EdgeposeError, match="no image folder at nowhere/train2017"):
+        make_plan(read_recipe("jetson_hrnet_w32_fp16", words))
 
 
 def test_the_default_exports_for_every_device() -> None:
