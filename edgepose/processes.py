@@ -6,11 +6,13 @@ store, found by the launcher's variables (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_A
 waiting there has no time limit, so that rendering or exporting may take hours, which a collective
 operation would not survive.
 
-An error in one process ends all of them: who fails first speaks, the others leave without a word.
+An error in one process ends all of them: who fails first speaks, the others leave without a word, once
+it has spoken: a launcher kills everybody as soon as one has left.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
@@ -18,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -26,7 +28,7 @@ from edgepose.errors import EdgeposeError
 
 Value = TypeVar("Value")
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-FAILED, LEFT, FIRST = "edgepose/failed", "edgepose/left", "edgepose/first"
+FIRST, FAILED, TOLD, LEFT = (f"edgepose/{word}" for word in ("first", "failed", "told", "left"))
 EXIT_SILENT = 2
 MEET_S = 600.0  # to find each other at the start
 LINGER_S = 20.0  # what the first process, which may hold the store, gives the others to leave
@@ -126,7 +128,7 @@ def joined() -> Iterator[Processes]:
     except BaseException as error:
         speaks = watch.fail()
         somebody_is_gone = isinstance(error, RuntimeError) and _GONE.search(str(error))
-        watch.leave(linger_s=2 * POLL_S if somebody_is_gone else LINGER_S)
+        watch.leave(linger_s=2 * POLL_S if somebody_is_gone else LINGER_S, listen=not speaks)
         if not speaks:
             raise SystemExit(EXIT_SILENT) from None
         if somebody_is_gone:
@@ -178,7 +180,8 @@ class _Watch(threading.Thread):
         try:
             while not self._leaving.wait(POLL_S):
                 if self._store.check([FAILED]) and not self._leaving.is_set():
-                    self._linger(LINGER_S)
+                    with suppress(RuntimeError):  # the first process has told, and gone
+                        self._linger(LINGER_S, listen=True)
                     os._exit(EXIT_SILENT)
         except RuntimeError:  # the store went down with the first process
             if not self._leaving.wait(LINGER_S):  # a collective operation may notice by itself
@@ -187,25 +190,36 @@ class _Watch(threading.Thread):
                 os._exit(EXIT_SILENT)
 
     def fail(self) -> bool:
-        """Tell the others to end; whether nobody has before."""
+        """Tell the others to end; whether nobody has before, so that this one speaks."""
         self._leaving.set()
         try:
-            return bool(self._store.add(FAILED, 1) == 1)
+            speaks = bool(self._store.add(FAILED, 1) == 1)
         except RuntimeError:
             return True
+        if speaks:
+            atexit.register(self._told)
+        return speaks
 
-    def leave(self, *, linger_s: float) -> None:
-        """Nothing more is watched; the first process returns once the others have left, too."""
+    def _told(self) -> None:
+        with suppress(RuntimeError):  # nobody is left to hear it
+            self._store.set(TOLD, "")
+
+    def leave(self, *, linger_s: float, listen: bool = False) -> None:
+        """Nothing more is watched; the first process returns once the others have left, too.
+
+        listen: return only after the process that failed has said so
+        """
         self._leaving.set()
         try:
-            self._linger(linger_s)
+            self._linger(linger_s, listen=listen)
         except RuntimeError:  # the store went down with the first process: nobody to tell
             return
 
-    def _linger(self, seconds: float) -> None:
+    def _linger(self, seconds: float, *, listen: bool) -> None:
         self._store.add(LEFT, 1)
         until = time.monotonic() + seconds
-        while self._index == 0 and time.monotonic() < until:
-            if self._store.add(LEFT, 0) >= self._count:
+        while time.monotonic() < until:
+            alone = self._index > 0 or self._store.add(LEFT, 0) >= self._count
+            if alone and (not listen or self._store.check([TOLD])):
                 return
             time.sleep(0.05)
