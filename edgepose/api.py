@@ -33,6 +33,7 @@ from edgepose.models.pose_model import PoseModel
 from edgepose.pipeline import compress as run_recipe
 from edgepose.predict import Contract
 from edgepose.preflight import lint_recipe as lint_recipe
+from edgepose.processes import joined
 from edgepose.recipe import Recipe, load_recipe
 from edgepose.target import load_target
 from edgepose.weights import Wanted, load_weights
@@ -69,11 +70,18 @@ def compress(
     progress:  called with (what, done, total)
     The folder holds report.json, report.md, waterfall.png, artifacts/<target>/ and model/.
     Raises EdgeposeError for what the user can mend; calling again continues where it stopped.
+    Started by `accelerate launch`, every process calls this, see processes.py.
     """
-    checked = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
-    return run_recipe(
-        checked, out=Path(out), report=progress, warn=warn, overrides=tuple(overrides)
-    )
+    with joined() as processes:
+        checked = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
+        return run_recipe(
+            checked,
+            out=Path(out),
+            report=progress,
+            warn=warn,
+            overrides=tuple(overrides),
+            processes=processes,
+        )
 
 
 def load(

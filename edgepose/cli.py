@@ -13,6 +13,7 @@ import click
 
 from edgepose import __version__
 from edgepose.device.errors import DeviceError
+from edgepose.processes import is_first
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 88}
 EXIT_BAD_INPUT = 2
@@ -36,7 +37,7 @@ class _Command(click.Command):
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
     """A bar with the time left on a terminal; nothing at all elsewhere."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or not is_first():
         yield lambda what, done, total: None
         return
     from rich.console import Console
@@ -174,6 +175,8 @@ def _compress(recipe: str, overrides: Sequence[str], out: Path, as_json: bool) -
 
     with _progress() as progress:
         run = api.compress(recipe, overrides=overrides, out=out, progress=progress, warn=_warn)
+    if not is_first():
+        return
     report = load_report(run)
     if as_json:
         _print_json(report.model_dump(mode="json"))
@@ -197,6 +200,7 @@ def compress(
     """Run a recipe: distil, prune, quantize, export, score.
 
     Finished stages are kept: a killed run continues when the same command is given again.
+    Several GPUs or machines: accelerate launch -m edgepose compress --recipe ...
     """
     if not dry_run:
         _compress(recipe, overrides, out, as_json)
@@ -204,6 +208,8 @@ def compress(
     from edgepose import api
     from edgepose.plan import make_plan, plan_text
 
+    if not is_first():
+        return
     plan = make_plan(api.read_recipe(recipe, overrides))
     if as_json:
         _print_json(plan)
@@ -220,7 +226,10 @@ def compress(
 @_out
 @_json
 def train(recipe: str, overrides: tuple[str, ...], out: Path, as_json: bool) -> None:
-    """Train a network and score it; the run folder's model/ is a checkpoint for other recipes."""
+    """Train a network and score it; the run folder's model/ is a checkpoint for other recipes.
+
+    Several GPUs or machines: accelerate launch -m edgepose train --recipe ...
+    """
     _compress(recipe, overrides, out, as_json)
 
 
@@ -609,7 +618,7 @@ def targets(as_json: bool) -> None:
         return
     for target in found:
         precisions = ", ".join(target.precisions)
-        click.echo(f"{target.name:<16} {target.runtime:<12} {precisions:<12} {target.description}")
+        click.echo(f"{target.name:<18} {target.runtime:<12} {precisions:<12} {target.description}")
 
 
 @main.group(context_settings=CONTEXT)

@@ -9,7 +9,9 @@ from typing import Any
 
 from edgepose.data.base import PoseDataset
 from edgepose.data.calibration import open_calibration, warn_domain
+from edgepose.data.mixture import Mixture, Unlabelled, open_unlabelled
 from edgepose.models.pose_model import PoseModel
+from edgepose.processes import ALONE, Processes
 from edgepose.target import Target
 
 
@@ -20,7 +22,7 @@ class Context:
     this stage (checkpoints; kept until the stage is finished); cache: what any run may use again and
     can be made anew; report: progress (what, done, total);
     notes: what a stage wants to have said in the report, JSON values; warn: prints a warning that
-    also lands in the report."""
+    also lands in the report; processes: those that share a training."""
 
     train: PoseDataset
     val: PoseDataset
@@ -34,6 +36,24 @@ class Context:
     report: Callable[[str, int, int], None]
     warn: Callable[[str], None]
     notes: dict[str, Any] = field(default_factory=dict)
+    processes: Processes = ALONE
+
+    def training_set(self, unlabelled: Unlabelled | None, *, share: float) -> PoseDataset:
+        """The training data, with pictures that have no labels mixed in where a stage asks for them.
+
+        share: of the crops that are unlabelled; what they are is noted for the report
+        """
+        if unlabelled is None:
+            return self.train
+        pictures = open_unlabelled(unlabelled, self.train.skeleton)
+        if pictures.bad.count:
+            self.warn(f"unlabelled data: {pictures.bad.text}")
+        self.notes["unlabelled"] = {
+            "people": len(pictures),
+            "share": share,
+            "fingerprint": pictures.fingerprint,
+        }
+        return Mixture(self.train, pictures, share=share)
 
     def calibration_set(self, folder: Path | None, *, model_domain: str) -> PoseDataset:
         """The pictures that choose INT8 ranges: a folder's, else the data source's own split.

@@ -13,9 +13,11 @@ from edgepose.models.pose_model import PoseModel
 
 # Bytes per weight of the counted file, and bytes per output channel for biases and scales. TensorRT:
 # float32 values on the INT8 grid after LZMA, measured 1.07 on weights near their random start, which
-# pack worst, and 1.06 on trained ones.
+# pack worst, and 1.06 on trained ones; float32 as it is 3.38 (the engine, built from it, is fp16).
 BYTES_PER_WEIGHT = {
     ("tensorrt", "int8"): 1.09,
+    ("tensorrt", "fp16"): 3.45,
+    ("tensorrt", "fp32"): 3.45,
     ("onnx_mobile", "int8"): 1.0,
     ("coreml", "int8"): 1.0,
 }
@@ -80,7 +82,7 @@ def count_macs(network: nn.Module, *, input_hw: tuple[int, int]) -> int:
 
 def planned_bytes(shapes: Mapping[str, torch.Size], *, runtime: str, precision: str) -> int:
     """Bytes of the counted file that a network of these weight shapes will have, a little above."""
-    per_weight = FLOAT_BYTES.get(precision) or BYTES_PER_WEIGHT[(runtime, precision)]
+    per_weight = BYTES_PER_WEIGHT.get((runtime, precision)) or FLOAT_BYTES[precision]
     weights = sum(shape.numel() for shape in shapes.values() if len(shape) == 4)
     channels = sum(max(shape[0], shape[1]) for shape in shapes.values() if len(shape) == 4)
     return round(per_weight * weights + BYTES_PER_CHANNEL * channels + FIXED_BYTES)

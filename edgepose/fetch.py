@@ -48,6 +48,11 @@ class Source:
         return urlsplit(self.location).scheme in ("http", "https")
 
     @property
+    def host(self) -> str:
+        """Where a URL leads; "" for a path."""
+        return urlsplit(self.location).hostname or ""
+
+    @property
     def name(self) -> str:
         """The file's name, without a folder or a query."""
         return Path(unquote(urlsplit(self.location).path)).name or "download"

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+
+from pydantic import BaseModel
 
 from edgepose import registry
-from edgepose.data.base import SPLITS, PoseDataset
+from edgepose.data.base import SPLITS, PoseDataset, PoseSample
 from edgepose.data.cache import cached
 from edgepose.data.calibration import open_calibration
+from edgepose.data.mixture import Unlabelled, open_unlabelled
 from edgepose.data.sift import NOTHING_BAD
 from edgepose.device.codec import HeatmapCodec
 from edgepose.errors import EdgeposeError
@@ -22,7 +27,7 @@ from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.quant.calibrate import MIN_IMAGES
 from edgepose.quant.graph import export
 from edgepose.recipe import Recipe, Teacher
-from edgepose.skeleton import skeleton
+from edgepose.skeleton import Skeleton, skeleton
 from edgepose.target import Target
 from edgepose.weights import Wanted, at_size, is_here, load_weights
 
@@ -50,6 +55,9 @@ def open_splits(recipe: Recipe) -> dict[str, PoseDataset]:
         folder = getattr(stage.config, "calibration", None)
         if folder is not None:
             data[f"{stage.name}.calibration"] = open_calibration(folder)
+    joints = next(iter(data.values())).skeleton
+    for name, unlabelled in unlabelled_of(recipe).items():
+        data[f"{name}.unlabelled"] = open_unlabelled(unlabelled, joints)
     return {split: dataset for split, dataset in data.items() if len(dataset)}
 
 
@@ -93,6 +101,27 @@ def check_metric(recipe: Recipe, val: PoseDataset) -> Metric:
     return metric
 
 
+@dataclass
+class NotHere:
+    """Stands for a data set whose files are somewhere else: its joints are known, no sample is."""
+
+    skeleton: Skeleton
+    domain: str = "photographs"
+    fingerprint: str = ""
+
+    def __len__(self) -> int:
+        return 0
+
+    def __getitem__(self, index: int) -> PoseSample:
+        raise IndexError(f"sample {index} of a data set that is not here")
+
+
+def missing_paths(config: BaseModel) -> list[Path]:
+    """The files and folders that a data source's Config names and this machine does not have."""
+    values = (getattr(config, name) for name in type(config).model_fields)
+    return [value for value in values if isinstance(value, Path) and not value.exists()]
+
+
 def check_stages(
     recipe: Recipe, targets: tuple[Target, ...], start: PoseModel, calibration: PoseDataset
 ) -> None:
@@ -108,6 +137,8 @@ def check_stages(
             check(stage.config, targets=targets, size_mb=size_mb)
         folder = getattr(stage.config, "calibration", None)
         images = calibration if folder is None else open_calibration(folder)
+        if isinstance(images, NotHere):
+            continue
         static = getattr(stage.config, "mode", "static") == "static"
         calibrates = stage.name == "qat" or (stage.name == "quantize" and "qat" not in words)
         if calibrates and static and start.spec.quant is None and len(images) < MIN_IMAGES:
@@ -128,6 +159,27 @@ def check_stages(
             f"{', '.join(integers)} takes INT8 and no stage quantizes the network",
             fix="add stages.quantize: {mode: static}, or a target with precision fp16 or fp32",
         )
+
+
+def unlabelled_of(recipe: Recipe) -> dict[str, Unlabelled]:
+    """Stage -> the unlabelled pictures that it learns from."""
+    found = {stage.name: getattr(stage.config, "unlabelled", None) for stage in recipe.stages}
+    return {name: unlabelled for name, unlabelled in found.items() if unlabelled is not None}
+
+
+def check_unlabelled(recipe: Recipe, train: PoseDataset) -> dict[str, int]:
+    """Stage -> how many unlabelled people it learns from; refuses them where nobody teaches."""
+    found: dict[str, int] = {}
+    for name, unlabelled in unlabelled_of(recipe).items():
+        if recipe.teacher is None:
+            raise EdgeposeError(
+                f"stages.{name}.unlabelled: the recipe has no teacher, and nobody else says "
+                "anything of pictures without labels",
+                fix="add a teacher, or leave out unlabelled",
+            )
+        if not isinstance(train, NotHere):
+            found[name] = len(open_unlabelled(unlabelled, train.skeleton))
+    return found
 
 
 def start_model(

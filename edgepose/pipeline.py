@@ -1,4 +1,7 @@
-"""Runs a recipe's stages one after the other, scores each, continues after a kill, writes the run."""
+"""Runs a recipe's stages one after the other, scores each, continues after a kill, writes the run.
+
+Under `accelerate launch` every process goes through this, see processes.py.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ from edgepose.context import Context
 from edgepose.cost import count_macs
 from edgepose.data.base import PoseDataset
 from edgepose.data.calibration import open_calibration
+from edgepose.data.mixture import open_unlabelled
 from edgepose.device.codec import HeatmapCodec
 from edgepose.device.files import replace_folder
 from edgepose.errors import EdgeposeError
@@ -34,6 +38,7 @@ from edgepose.inputs import (
     check_splits,
     check_stages,
     check_teacher_lies_on_student,
+    check_unlabelled,
     open_data,
     start_model,
     teacher_model,
@@ -42,6 +47,7 @@ from edgepose.measure import artifact_facts, float_latency, host_name, model_exe
 from edgepose.metrics.metric import Metric
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.preflight import check_plan
+from edgepose.processes import ALONE, Processes
 from edgepose.recipe import Recipe, Teacher
 from edgepose.rows import (
     Scored,
@@ -55,6 +61,7 @@ from edgepose.run_report import write_report
 from edgepose.stages import export
 from edgepose.store import Store
 from edgepose.target import Target, load_target
+from edgepose.train.config import FitConfig
 
 Warn = Callable[[str], None]
 TRAINS_THE_STUDENT = ("train", "distill")
@@ -73,6 +80,7 @@ class Run:
     store: Store
     report: ReportProgress
     print_warning: Warn
+    processes: Processes = ALONE
     overrides: tuple[str, ...] = ()
     teacher: PoseModel | None = None
     rows: list[Scored] = field(default_factory=list)
@@ -108,11 +116,13 @@ class Run:
             cache=cache_folder(),
             report=self.report,
             warn=self.warn,
+            processes=self.processes,
         )
 
     def inputs(self, word: str, model: PoseModel, config: BaseModel) -> dict[str, Any]:
         """Everything that decides what a stage gives back."""
         calibration = getattr(config, "calibration", None)
+        unlabelled = getattr(config, "unlabelled", None)
         return {
             "edgepose": edgepose.__version__,
             "stage": word,
@@ -124,6 +134,8 @@ class Run:
                 split: data.fingerprint for split, data in self.data.items() if split != "val"
             },
             "calibration": calibration and open_calibration(calibration).fingerprint,
+            "unlabelled": unlabelled
+            and open_unlabelled(unlabelled, self.data["train"].skeleton).fingerprint,
             "targets": [target.model_dump(mode="json") for target in self.targets],
             "size_mb": None if self.recipe.budget is None else self.recipe.budget.size_mb,
         }
@@ -133,7 +145,8 @@ def make_teacher(run: Run, teacher: Teacher, student: PoseModel) -> PoseModel:
     """The teacher: read from its checkpoint, or trained as the recipe says, in the student's coding."""
     data = run.data["train"]
     if teacher.checkpoint is not None:
-        model = teacher_model(run.recipe, teacher, data, report=run.report, warn=run.warn)
+        with run.processes.first_alone():
+            model = teacher_model(run.recipe, teacher, data, report=run.report, warn=run.warn)
         check_teacher_lies_on_student(model, student)
         return model
     assert teacher.arch is not None, "the recipe was checked"
@@ -153,28 +166,37 @@ def make_teacher(run: Run, teacher: Teacher, student: PoseModel) -> PoseModel:
 def run_stage(
     run: Run, word: str, config: BaseModel, model: PoseModel, *, item: str | None = None
 ) -> tuple[PoseModel, dict[str, Any]]:
-    """The model that a stage gives back and its notes, from the store where it is finished."""
+    """The model that a stage gives back and its notes, from the store where it is finished.
+
+    Trainings take all processes, other stages the first one alone.
+    """
+    module = registry.stages().module(word)
 
     def make(work: Path, out: Path) -> None:
         started = time.monotonic()
         context = run.context(work)
-        result = registry.stages().module(word).run(model, config, context)
+        result = module.run(model, config, context)
         result.save(out / "model")
         seconds = max(time.monotonic() - started, context.notes.get("training_s", 0.0))
         save_json(out / "notes.json", {**context.notes, "duration_s": round(seconds, 1)})
 
-    folder = run.store.item(item or word, run.inputs(word, model, config), make)
+    def join(work: Path) -> None:
+        if isinstance(config, FitConfig):
+            module.run(model, config, run.context(work))
+
+    folder = run.store.item(item or word, run.inputs(word, model, config), make, join=join)
     notes = json.loads((folder / "notes.json").read_text())
     return PoseModel.load(folder / "model"), notes
 
 
 def score_stage(
     run: Run, name: str, model: PoseModel, notes: dict[str, Any], *, role: str = "stage"
-) -> Scored:
+) -> None:
     """Score a model on the validation set and measure its speed; kept in the store."""
-    data, codec, flip_test = run.evaluation_set(model.spec), model.spec.codec, run.recipe.flip_test
+    codec, flip_test = model.spec.codec, run.recipe.flip_test
 
     def make(work: Path, out: Path) -> None:
+        data = run.evaluation_set(model.spec)
         executor, label = model_executor(model, work), f"score {name}"
         joints = find_joints(executor, data, codec=codec, report=run.report, label=label)
         latency, note = float_latency(model, work)
@@ -192,6 +214,8 @@ def score_stage(
 
     inputs = {"model": model.sha256, "val": run.data["val"].fingerprint, "v": edgepose.__version__}
     folder = run.store.item("score", inputs | ({"flip_test": True} if flip_test else {}), make)
+    if not run.processes.is_first:
+        return
     run.plain_joints = load_joints(folder / "joints.npz")
     joints = load_joints(folder / "flip_test.npz") if flip_test else run.plain_joints
     measured = json.loads((folder / "latency.json").read_text())
@@ -201,7 +225,7 @@ def score_stage(
         role=role,
         precision="fp32" if model.spec.quant is None else "int8",
         joints=joints,
-        data=data,
+        data=run.evaluation_set(model.spec),
         metric=run.metric,
         latency=None if latency is None else LatencyMs.model_validate(latency),
         latency_note=measured["note"],
@@ -213,17 +237,15 @@ def score_stage(
         duration_s=notes.get("duration_s"),
     )
     run.rows.append(scored)
-    return scored
 
 
 def export_stage(run: Run, config: export.Config, model: PoseModel, notes: dict[str, Any]) -> Path:
     """Write, execute and measure every artifact; the folder that holds them."""
-    reference = run.plain_joints
-    assert reference is not None, "the model was scored"
 
     def make(work: Path, out: Path) -> None:
         started = time.monotonic()
-        context = run.context(work)
+        context, reference = run.context(work), run.plain_joints
+        assert reference is not None, "the model was scored"
         facts: dict[str, Any] = {}
         for item in export.run(model, config, context, reference=reference):
             shutil.copytree(item.artifact.folder, out / item.target.name)
@@ -275,6 +297,7 @@ def compress(
     report: ReportProgress,
     warn: Warn,
     overrides: tuple[str, ...] = (),
+    processes: Processes = ALONE,
 ) -> Path:
     """Run a recipe; the finished run's folder, `<out>/<recipe>/<run>`.
 
@@ -282,21 +305,27 @@ def compress(
     Raises EdgeposeError for whatever the user can mend; finished stages are kept.
     """
     started = time.monotonic()
+    if not processes.is_first:
+        report, warn = (lambda *_: None), (lambda _: None)
     root = Path(out) / recipe.name
-    store = Store(root / "stages")
+    store = Store(root / "stages", processes)
     config = recipe.stage("export")
     targets = tuple(load_target(name) for name in config.targets) if config else ()  # type: ignore[attr-defined]
     with store.lock():
-        for stale in root.glob(f"{UNFINISHED}*"):  # of a run that was killed while it was written
-            shutil.rmtree(stale, ignore_errors=True)
-        data = open_data(recipe, report)
+        if processes.is_first:
+            for stale in root.glob(f"{UNFINISHED}*"):  # of a run that was killed while written
+                shutil.rmtree(stale, ignore_errors=True)
+        with processes.first_alone():
+            data = open_data(recipe, report)
         metric = check_metric(recipe, data["val"])
-        run = Run(recipe, targets, data, metric, store, report, warn, overrides)
+        run = Run(recipe, targets, data, metric, store, report, warn, processes, overrides)
         for passed_over in check_splits(data):
             run.warn(passed_over)
-        start = model = start_model(recipe, data["train"], report=report, warn=run.warn)
+        with processes.first_alone():
+            start = model = start_model(recipe, data["train"], report=report, warn=run.warn)
         check_stages(recipe, targets, start, data["calibration"])
         check_plan(recipe, targets, start, warn=run.warn)
+        check_unlabelled(recipe, data["train"])
         if recipe.teacher is not None:
             run.teacher = make_teacher(run, recipe.teacher, start)
             score_stage(run, "teacher", run.teacher, {}, role="teacher")
@@ -316,7 +345,12 @@ def compress(
             run.calibration = notes.get("calibration", run.calibration)
             trained = stage.name in TRAINS_THE_STUDENT and stage is recipe.stages[0]
             score_stage(run, stage.name, model, notes, role="student" if trained else "stage")
-        return _write_run(run, root, start, model, exported, seconds=time.monotonic() - started)
+        seconds = time.monotonic() - started
+        return Path(
+            processes.first(
+                lambda: str(_write_run(run, root, start, model, exported, seconds=seconds))
+            )
+        )
 
 
 def _write_run(

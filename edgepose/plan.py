@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from edgepose import registry
 from edgepose.backends.lint.findings import lines
 from edgepose.cost import count_macs, planned_bytes
-from edgepose.data.base import SPLITS
+from edgepose.data.base import SPLITS, PoseDataset
+from edgepose.fetch import Source
 from edgepose.inputs import (
+    NotHere,
     check_metric,
     check_splits,
     check_stages,
     check_teacher_lies_on_student,
+    check_unlabelled,
+    missing_paths,
     start_model,
     teacher_model,
+    unlabelled_of,
 )
+from edgepose.models import build
+from edgepose.models.own import is_own
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.preflight import lint_plan
 from edgepose.recipe import Recipe
+from edgepose.skeleton import skeleton
 from edgepose.stages.prune import prune_channels, ratio_for_size
 from edgepose.target import load_target
 from edgepose.train.config import FitConfig
@@ -30,12 +41,11 @@ def make_plan(recipe: Recipe) -> dict[str, Any]:
     """Data counts, shapes, parameters, MACs and planned file sizes of every stage; JSON values.
 
     Opens data and checkpoints, solves the pruning ratio for the size budget, trains nothing, and
-    downloads nothing: a checkpoint that is not here yet is named under "to_fetch".
+    downloads nothing: a checkpoint that is not here yet is named under "to_fetch". Where the recipe
+    names student.skeleton, data that are not here are named under "not_here".
     """
-    module = registry.sources().module(recipe.data.source)
-    data = {split: module.open_split(recipe.data.config, split) for split in SPLITS}
-    check_splits(data)
-    check_metric(recipe, data["val"])
+    data, not_here = _data(recipe)
+    unlabelled = check_unlabelled(recipe, data["train"])
     notes: list[str] = []
     model = start_model(recipe, data["train"], warn=notes.append, fetch=False)
     export_config: Any = recipe.stage("export")
@@ -53,8 +63,7 @@ def make_plan(recipe: Recipe) -> dict[str, Any]:
             check_teacher_lies_on_student(teacher, model)
             arch, teacher_network = teacher.spec.arch, teacher.module()
         elif arch is not None:
-            spec = ModelSpec(arch, model.spec.num_joints, model.spec.input_hw, model.spec.skeleton)
-            teacher_network = PoseModel.fresh(spec, seed=0).module()
+            teacher_network = _shape(arch, model.spec)
         else:
             teacher_network = None
         rows.append(_row("teacher", arch or "", teacher_network, model, recipe.teacher.train))
@@ -81,7 +90,12 @@ def make_plan(recipe: Recipe) -> dict[str, Any]:
     sources = [recipe.student.source, None if recipe.teacher is None else recipe.teacher.source]
     return {
         "recipe": recipe.name,
-        "data": {"source": recipe.data.source, **{s: len(d) for s, d in data.items()}},
+        "data": {
+            "source": recipe.data.source,
+            **{split: len(dataset) for split, dataset in data.items() if not not_here},
+            "unlabelled": unlabelled,
+            "not_here": [str(path) for path in not_here],
+        },
         "input": [1, 3, *model.spec.input_hw],
         "coding": model.spec.codec.coding,
         "heatmaps": [1, model.spec.num_joints, *model.spec.heatmap_hw],
@@ -102,6 +116,31 @@ def make_plan(recipe: Recipe) -> dict[str, Any]:
     }
 
 
+def _data(recipe: Recipe) -> tuple[dict[str, PoseDataset], list[Path]]:
+    """The data set of each split, and the paths that are not on this machine."""
+    config = recipe.data.config
+    not_here = missing_paths(config)
+    for pictures in unlabelled_of(recipe).values():
+        not_here += [path for path in missing_paths(pictures) if path not in not_here]
+    if not_here and recipe.student.skeleton is not None:
+        stand_in = NotHere(skeleton(recipe.student.skeleton))
+        return {split: stand_in for split in SPLITS}, not_here
+    module = registry.sources().module(recipe.data.source)
+    data = {split: module.open_split(config, split) for split in SPLITS}
+    check_splits(data)
+    check_metric(recipe, data["val"])
+    return data, []
+
+
+def _shape(arch: str, spec: ModelSpec) -> torch.nn.Module:
+    """A network of `arch` for the joints of `spec`, without its weights where they cost memory."""
+    if is_own(arch):
+        wanted = ModelSpec(arch, spec.num_joints, spec.input_hw, spec.skeleton)
+        return PoseModel.fresh(wanted, seed=0).module()
+    with torch.device("meta"):
+        return build(arch, num_joints=spec.num_joints)
+
+
 def _row(name: str, arch: str, network: Any, model: PoseModel, config: Any) -> dict[str, Any]:
     steps = config.steps if isinstance(config, FitConfig) else None
     return {
@@ -116,12 +155,10 @@ def _row(name: str, arch: str, network: Any, model: PoseModel, config: Any) -> d
 
 def plan_text(plan: dict[str, Any]) -> str:
     """The plan for a terminal of 80 columns."""
-    data = plan["data"]
     text = [
         f"recipe {plan['recipe']}: nothing is wrong with it, nothing was trained",
         "",
-        f"data     {data['source']}: {data['train']} train, {data['val']} validation, "
-        f"{data['calibration']} calibration",
+        *_data_lines(plan["data"]),
         f"input    {tuple(plan['input'])}   heatmaps {tuple(plan['heatmaps'])}"
         + ("" if plan["coding"] == "standard" else f", {plan['coding']} coding"),
         "",
@@ -134,12 +171,14 @@ def plan_text(plan: dict[str, Any]) -> str:
         gmac = "-" if row["macs"] is None else f"{row['macs'] / 1e9:.3f}"
         name = row["arch"].rpartition(":")[2][:11] or "-"
         text.append(f"{row['stage']:<10} {name:<11} {params:>12} {gmac:>8} {steps:>7} {images:>9}")
-    text += [f"will be fetched: {location}" for location in plan["to_fetch"]]
+    for location in plan["to_fetch"]:
+        source = Source(location)
+        text += [f"will be fetched from {source.host}:", f"  {source.name}"]
     text += [f"note: {note}" for note in plan["notes"]]
     if plan["targets"]:
-        text += ["", f"{'target':<16} {'runtime':<12} {'precision':<10} {'planned size':>13}"]
+        text += ["", f"{'target':<18} {'runtime':<12} {'precision':<10} {'planned size':>13}"]
         text += [
-            f"{t['target']:<16} {t['runtime']:<12} {t['precision']:<10} "
+            f"{t['target']:<18} {t['runtime']:<12} {t['precision']:<10} "
             f"{t['planned_bytes'] / 1e6:>10.2f} MB"
             for t in plan["targets"]
         ]
@@ -150,3 +189,20 @@ def plan_text(plan: dict[str, Any]) -> str:
             indent = " " * (len(line) - len(line.lstrip()) + 2)
             text += textwrap.wrap(line, 80, subsequent_indent=indent)
     return "\n".join(text)
+
+
+def _data_lines(data: dict[str, Any]) -> list[str]:
+    if data["not_here"]:
+        first, rest = data["not_here"][0], len(data["not_here"]) - 1
+        more = f" ({rest} more paths are missing)" if rest else ""
+        return [
+            f"data not here: {first};",
+            f"  shapes and sizes below do not depend on it{more}",
+        ]
+    lines = [
+        f"data     {data['source']}: {data['train']} train, {data['val']} validation, "
+        f"{data['calibration']} calibration"
+    ]
+    for stage, people in data["unlabelled"].items():
+        lines.append(f"         {stage}: {people} people without labels as well")
+    return lines

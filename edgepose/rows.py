@@ -167,6 +167,11 @@ def stage_row(
     words = []
     if "ratio" in notes:
         words.append(f"removed {notes['ratio']:.1%} of the channels of every group")
+    if "unlabelled" in notes:
+        pictures = notes["unlabelled"]
+        words.append(
+            f"{pictures['share']:.0%} of the crops from {pictures['people']:,} unlabelled people"
+        )
     if "scales" in notes:
         words.append(f"INT8 scales {notes['scales']}")
     scores = score(joints, data, metric)

@@ -2,7 +2,7 @@
 
 An item is a folder that appears whole or not at all, and is made again where files of it are gone.
 Asking for one that exists costs nothing; asking for one whose making was interrupted continues in the
-same work folder.
+same work folder. Where several processes share a run, the first one makes, and the others wait.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from typing import Any
 
 from edgepose.device.files import replace_folder, write_atomic
 from edgepose.errors import EdgeposeError
+from edgepose.processes import ALONE, Processes
 
 Make = Callable[[Path, Path], None]
+Join = Callable[[Path], object]
 INPUTS = "inputs.json"
 FILES = "files.json"
 
@@ -51,19 +53,32 @@ def _whole(folder: Path) -> bool:
 class Store:
     """Items in one folder: `<name>-<key>/`, and `<name>-<key>.work/` while one is being made."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = Path(root)
+    def __init__(self, root: Path, processes: Processes = ALONE) -> None:
+        self.root, self.processes = Path(root), processes
 
     def has(self, name: str, inputs: Mapping[str, Any]) -> bool:
         return _whole(self.root / f"{name}-{digest(inputs)[:16]}")
 
-    def item(self, name: str, inputs: Mapping[str, Any], make: Make) -> Path:
-        """The folder of an item; `make(work, out)` fills `out` and may keep checkpoints in `work`."""
+    def item(
+        self, name: str, inputs: Mapping[str, Any], make: Make, *, join: Join | None = None
+    ) -> Path:
+        """The folder of an item; `make(work, out)` fills `out` and may keep checkpoints in `work`.
+
+        join(work): what the other processes do meanwhile, where making takes all of them
+        """
         final = self.root / f"{name}-{digest(inputs)[:16]}"
         work = final.with_name(final.name + ".work")
-        if _whole(final):
-            shutil.rmtree(work, ignore_errors=True)  # killed between finishing and clearing up
-            return final
+        if not self.processes.first(lambda: _whole(final)):
+            if self.processes.is_first:
+                self._make(final, work, inputs, make)
+            elif join is not None:
+                join(work)
+            self.processes.wait()
+        if self.processes.is_first:  # also of one killed between finishing and clearing up
+            shutil.rmtree(work, ignore_errors=True)
+        return final
+
+    def _make(self, final: Path, work: Path, inputs: Mapping[str, Any], make: Make) -> None:
         out = work / "out"
         try:
             shutil.rmtree(out, ignore_errors=True)
@@ -77,12 +92,13 @@ class Store:
         write_atomic(out / FILES, json.dumps(_sizes(out), indent=1).encode() + b"\n")
         write_atomic(out / INPUTS, json.dumps(inputs, indent=1, sort_keys=True).encode() + b"\n")
         replace_folder(out, final)
-        shutil.rmtree(work, ignore_errors=True)
-        return final
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the store for this process; EdgeposeError where another one holds it."""
+        """Hold the store for this run; EdgeposeError where another one holds it."""
+        if not self.processes.is_first:
+            yield
+            return
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             stream = (self.root / ".lock").open("w")

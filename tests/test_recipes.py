@@ -8,8 +8,10 @@ import pytest
 
 from edgepose.api import read_recipe
 from edgepose.device.files import sha256_file
+from edgepose.errors import EdgeposeError
 from edgepose.models.pose_model import PoseModel
 from edgepose.plan import make_plan, plan_text
+from edgepose.target import load_target
 
 FOLDER = Path(__file__).resolve().parents[1] / "recipes"
 RECIPES = sorted(FOLDER.glob("*.yaml"))
@@ -27,6 +29,38 @@ def test_recipe_passes_a_dry_run(path: Path) -> None:
     if recipe.budget is not None and recipe.budget.size_mb is not None:
         assert max(t["planned_bytes"] for t in plan["targets"]) <= recipe.budget.size_mb * 1e6
     assert all(len(line) <= 80 for line in plan_text(plan).splitlines())
+
+
+@pytest.mark.parametrize("name", ["resnet18_5mb_coco", "resnet18_5mb_mpii"])
+def test_the_real_recipes_pin_what_they_fetch(name: str) -> None:
+    recipe = read_recipe(name)
+    assert recipe.teacher is not None
+    for source in (recipe.teacher.source, recipe.student.source):
+        assert source is not None
+        assert source.location.startswith("https://")
+        assert source.expected is not None
+        assert len(source.expected) == 8
+    assert recipe.teacher.arch == "hrnet_w48"
+    assert recipe.budget is not None
+    assert recipe.budget.size_mb == 5.0
+
+
+def test_a_plan_without_the_data_says_so_and_names_no_counts() -> None:
+    recipe = read_recipe("jetson_hrnet_w32_fp16", ["data.images=nowhere/train2017"])
+    plan = make_plan(recipe)
+    assert "nowhere/train2017" in plan["data"]["not_here"]
+    assert "train" not in plan["data"]
+    text = plan_text(plan)
+    assert "data not here: " in text
+    assert "shapes and sizes below do not depend on it" in text
+    assert plan["stages"][0]["params"] == 28_536_080 + 33  # one joint more than at 16
+    (target,) = plan["targets"]
+    assert (target["target"], target["precision"]) == ("jetson-xavier-fp16", "fp16")
+    assert load_target("jetson-xavier-fp16").hardware == load_target("jetson-xavier").hardware
+    # Without a skeleton in the recipe the data decide the shapes, and must be there.
+    words = ["data.images=nowhere/train2017", "student.skeleton=null"]
+    with pytest.raises(EdgeposeError, match="no image folder at nowhere/train2017"):
+        make_plan(read_recipe("jetson_hrnet_w32_fp16", words))
 
 
 def test_the_default_exports_for_every_device() -> None:

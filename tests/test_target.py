@@ -21,7 +21,7 @@ from edgepose.target import (
 )
 
 RUNTIMES = ("coreml", "onnx_mobile", "tensorrt")
-BUILT_IN = {"coreml-ios17", "host", "jetson-xavier", "onnx-android"}
+BUILT_IN = {"coreml-ios17", "host", "jetson-xavier", "jetson-xavier-fp16", "onnx-android"}
 
 
 def load(path: Path | str, *overrides: str) -> Target:
@@ -112,7 +112,9 @@ def test_unknown_targets_are_answered_with_the_nearest() -> None:
     with pytest.raises(EdgeposeError) as error:
         load("jetson-xaver")
     assert str(error.value) == "no target 'jetson-xaver'\n  fix: did you mean jetson-xavier?"
-    with pytest.raises(EdgeposeError, match="coreml-ios17, host, jetson-xavier, onnx-android"):
+    with pytest.raises(
+        EdgeposeError, match="host, jetson-xavier, jetson-xavier-fp16, onnx-android"
+    ):
         load("zzz")
 
 

@@ -21,20 +21,25 @@ from edgepose.skeleton import Skeleton
 _BOXES_FIX = 'write {"a.jpg": [[x, y, width, height], ...]}, or give a COCO file with bboxes'
 
 
-class Config(BaseModel):
+class Pictures(BaseModel):
     """root: folder of pictures, read in order of their names, subfolders included;
     boxes: json with the people's boxes, {"a.jpg": [[x, y, width, height], ...]} with names relative
         to `root`, or a COCO file; without it, the whole picture is one person's box
-    skeleton: the model's, since pictures name none: a name, or joints, limbs and flip_pairs;
     domain: what the pictures show; max_bad_share: part of the pictures that may be unusable"""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     root: Path
     boxes: Path | None = None
-    skeleton: str | Definition = "mpii16"
     domain: str = "photographs"
     max_bad_share: MaxBadShare = MAX_BAD_SHARE
+
+
+class Config(Pictures):
+    """As Pictures, and: skeleton: the model's, since pictures name none: a name, or joints, limbs and
+    flip_pairs."""
+
+    skeleton: str | Definition = "mpii16"
 
 
 def open_split(config: Config, split: str) -> Photographs:
@@ -54,10 +59,14 @@ def open_split(config: Config, split: str) -> Photographs:
 
 def open_folder(config: Config) -> Photographs:
     """Every person of a folder: those that `boxes` lists, or one who fills each picture."""
+    return open_pictures(config, skeleton_of(config.skeleton, source="data.skeleton"))
+
+
+def open_pictures(config: Pictures, skeleton: Skeleton) -> Photographs:
+    """The same with joints named by the caller."""
     root = config.root
     if not root.is_dir():
-        raise EdgeposeError(f"no image folder at {root}", fix="check data.root")
-    skeleton = skeleton_of(config.skeleton, source="data.skeleton")
+        raise EdgeposeError(f"no image folder at {root}", fix="check its root")
     paths = _pictures(root)
     skipped: dict[str, int] = {}
     if config.boxes is None:

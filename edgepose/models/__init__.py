@@ -13,6 +13,7 @@ from edgepose.models.resnet import LAYOUTS, PoseResNet
 
 ARCHITECTURES: tuple[str, ...] = (
     *(f"resnet{depth}" for depth in LAYOUTS),
+    *(f"resnet{depth}_attention" for depth in LAYOUTS),
     *(f"hrnet_w{width}" for width in (18, 32, 48)),
 )
 ANY_WIDTH = re.compile(r"hrnet_w([1-9]\d{0,3})")
@@ -40,5 +41,6 @@ def build(arch: str, *, num_joints: int) -> nn.Module:
     if is_own(arch):
         return make(arch, num_joints=num_joints)
     if arch.startswith("resnet"):
-        return PoseResNet(int(arch.removeprefix("resnet")), num_joints)
+        depth, _, variant = arch.removeprefix("resnet").partition("_")
+        return PoseResNet(int(depth), num_joints, attention=variant == "attention")
     return HRNet(int(arch.removeprefix("hrnet_w")), num_joints)

@@ -6,6 +6,7 @@ produces (`layer1.0.add`) and nothing depends on the order in which a graph was 
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 BN_MOMENTUM = 0.1
@@ -85,6 +86,22 @@ class Bottleneck(nn.Module):
         y = self.add(y, x if self.downsample is None else self.downsample(x))
         output: Tensor = self.relu3(y)
         return output
+
+
+class SpatialAttention(nn.Module):
+    """(N, C, H, W) times a map in (0, 1) that is the same for all channels.
+
+    Mean and maximum over the channels -> 7x7 convolution -> sigmoid. Source: Woo et al. 2018, "CBAM",
+    eq. 3. It has no width of its own: C does not appear in its weights.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, 7, padding=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
+        return x * torch.sigmoid(self.conv(seen))
 
 
 def stack_blocks(

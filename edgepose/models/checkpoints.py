@@ -32,7 +32,7 @@ from edgepose.skeleton import Skeleton
 from edgepose.skeleton import skeleton as named_skeleton
 
 SHOWN = 6
-HEAD = ("deconv_layers.", "final_layer.")
+HEAD = ("attention.", "deconv_layers.", "final_layer.")
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ def load_checkpoint(
             found = find_architecture(state.tensors)
         except EdgeposeError as error:
             raise EdgeposeError(f"{path} holds {error.problem}", fix=error.fix) from error
+    if state.layout == "imagenet" and arch == f"{found}_attention":
+        found = arch  # a backbone's attention starts from random weights, as its head does
     if arch is not None and arch != found:
         raise EdgeposeError(
             f"{path} holds a {found} ({state.layout} names), not a {arch}",

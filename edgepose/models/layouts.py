@@ -110,4 +110,5 @@ def find_architecture(tensors: Mapping[str, Tensor]) -> str:
         for depth, (kind, layout) in LAYOUTS.items()
         if kind is block
     }
-    return f"resnet{min(depths, key=depths.__getitem__)}"
+    variant = "_attention" if any(key.startswith("attention.") for key in tensors) else ""
+    return f"resnet{min(depths, key=depths.__getitem__)}{variant}"

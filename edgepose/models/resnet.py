@@ -1,14 +1,15 @@
 """SimpleBaseline: a ResNet, three deconvolutions, a 1x1 head.
 
 Source: Xiao, Wu, Wei 2018, "Simple Baselines for Human Pose Estimation and Tracking"; keys as in the
-official `pose_resnet.py` (torchvision's backbone names, `deconv_layers`, `final_layer`).
+official `pose_resnet.py` (torchvision's backbone names, `deconv_layers`, `final_layer`). With
+`attention` there is CBAM's spatial attention behind layer4, the only addition to those keys.
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from edgepose.models.blocks import BasicBlock, Bottleneck, norm, stack_blocks
+from edgepose.models.blocks import BasicBlock, Bottleneck, SpatialAttention, norm, stack_blocks
 
 LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
@@ -26,7 +27,7 @@ class PoseResNet(nn.Module):
     H and W are multiples of 32.
     """
 
-    def __init__(self, depth: int, num_joints: int) -> None:
+    def __init__(self, depth: int, num_joints: int, *, attention: bool = False) -> None:
         super().__init__()
         block, counts = LAYOUTS[depth]
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
@@ -37,6 +38,7 @@ class PoseResNet(nn.Module):
         self.layer2 = stack_blocks(block, 64 * block.expansion, 128, counts[1], stride=2)
         self.layer3 = stack_blocks(block, 128 * block.expansion, 256, counts[2], stride=2)
         self.layer4 = stack_blocks(block, 256 * block.expansion, 512, counts[3], stride=2)
+        self.attention = SpatialAttention() if attention else None
         layers: list[nn.Module] = []
         channels = 512 * block.expansion
         for _ in range(3):
@@ -62,5 +64,7 @@ class PoseResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        if self.attention is not None:
+            x = self.attention(x)
         heatmaps: Tensor = self.final_layer(self.deconv_layers(x))
         return heatmaps

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgepose.errors import EdgeposeError
+from edgepose.models.blocks import SpatialAttention
 from edgepose.models.deploy import to_deploy
 from edgepose.models.own import where
 from edgepose.models.plan import QuantPlan
@@ -218,9 +219,11 @@ def _annotated(
 ) -> fx.GraphModule:
     """The exported deploy form with a grid on every INT8 edge, as `convert_pt2e` wants it."""
     deploy = deploy_form(model)
+    network = deploy.module()
     if float_layers is None:
         precision = {} if model.spec.quant is None else model.spec.quant.precision
         float_layers = [name for name, kind in precision.items() if kind == "float"]
+    float_layers = [*float_layers, *_float_by_nature(network)]
     for name in float_layers:
         if f"{name}.weight" not in deploy.tensors:
             layers = [k.removesuffix(".weight") for k in deploy.tensors if k.endswith(".weight")]
@@ -228,7 +231,7 @@ def _annotated(
             raise EdgeposeError(
                 f"{model.spec.arch} has no layer {name}", fix=f"did you mean {near[0]}?"
             )
-    exported = export(deploy.module(), input_hw=model.spec.input_hw, batch=batch)
+    exported = export(network, input_hw=model.spec.input_hw, batch=batch)
     quantizer = PoseQuantizer(
         activation=activation, weight=WeightGridPerChannel, float_layers=float_layers
     )
@@ -239,6 +242,16 @@ def _annotated(
         if isinstance(grid, ActivationGrid):
             grid.key = node.args[0].meta[KEY]  # type: ignore[union-attr]
     return prepared
+
+
+def _float_by_nature(network: nn.Module) -> list[str]:
+    """Convolutions that INT8 would spoil and hardly speed up: an attention's two channels, a mean and a
+    maximum, would share one grid, and it does a thousandth of the work."""
+    return [
+        f"{name}.conv"
+        for name, layer in network.named_modules()
+        if isinstance(layer, SpatialAttention)
+    ]
 
 
 def _observed(prepared: fx.GraphModule) -> Iterator[tuple[fx.Node, Any]]:

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from edgepose.context import Context
+from edgepose.data.base import PoseDataset
+from edgepose.data.mixture import Unlabelled
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.train.config import FitConfig
 from edgepose.train.loop import OpenCache, fit, training_notes
@@ -38,6 +40,8 @@ class Config(FitConfig):
     teacher_views: 0 runs the teacher on every crop; n keeps its heatmaps of n fixed views of each
     picture on disk, where later epochs, stages and runs find them (flips, colours and occlusion stay
     random)
+    unlabelled: more pictures, of which only the teacher says anything: {root: folder, boxes: json};
+    unlabelled_share: the part of the crops that come from there; a labelled crop weighs as before
     """
 
     alpha: float = Field(default=0.5, ge=0, le=1)
@@ -46,6 +50,8 @@ class Config(FitConfig):
     features: tuple[FeatureLink, ...] = ()
     feature_weight: float = Field(default=1e-3, gt=0)
     teacher_views: int = Field(default=0, ge=0, le=100)
+    unlabelled: Unlabelled | None = None
+    unlabelled_share: float = Field(default=0.5, gt=0, le=1)
 
     @model_validator(mode="after")
     def _features_need_the_teacher_itself(self) -> Config:
@@ -54,6 +60,12 @@ class Config(FitConfig):
                 "features come from the teacher itself; teacher_views keeps its heatmaps alone "
                 "(set teacher_views: 0)"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _unlabelled_pictures_need_the_teacher(self) -> Config:
+        if self.unlabelled is not None and self.alpha == 0:
+            raise ValueError("unlabelled pictures teach nothing with alpha: 0; raise alpha")
         return self
 
 
@@ -74,23 +86,24 @@ def objective(
     return Objective([*terms, *heads])
 
 
-def open_cache(config: Config, context: Context) -> OpenCache | None:
+def open_cache(config: Config, context: Context, dataset: PoseDataset) -> OpenCache | None:
     """How the training gets the teacher's kept heatmaps; None where the teacher runs on every crop."""
     teacher = context.teacher
     if teacher is None or not config.teacher_views:
         return None
 
     def open_size(input_hw: tuple[int, int]) -> TeacherCache:
-        cache = cache_teacher(
-            teacher,
-            context.train,
-            context.cache / "teacher",
-            input_hw=input_hw,
-            views=config.teacher_views,
-            augment=config.augment,
-            seed=context.seed,
-            report=context.report,
-        )
+        with context.processes.first_alone():
+            cache = cache_teacher(
+                teacher,
+                dataset,
+                context.cache / "teacher",
+                input_hw=input_hw,
+                views=config.teacher_views,
+                augment=config.augment,
+                seed=context.seed,
+                report=context.report,
+            )
         context.notes["teacher_cache"] = {"views": cache.views, "size_bytes": cache.size_bytes}
         return cache
 
@@ -110,10 +123,11 @@ def teach(
 
     Losses and images seen go into the context's notes. Shared by distill, prune and qat.
     """
+    dataset = context.training_set(config.unlabelled, share=config.unlabelled_share)
     result = fit(
         network,
         spec=spec,
-        dataset=context.train,
+        dataset=dataset,
         loss=objective(network, context.teacher, config, num_joints=spec.num_joints),
         config=config,
         seed=context.seed,
@@ -121,7 +135,7 @@ def teach(
         report=context.report,
         label=label,
         before_step=before_step,
-        teacher_cache=open_cache(config, context),
+        teacher_cache=open_cache(config, context, dataset),
     )
     context.notes.update(training_notes(result))
 

@@ -17,6 +17,7 @@ from torch import nn
 from edgepose.context import Context
 from edgepose.cost import planned_bytes
 from edgepose.errors import EdgeposeError
+from edgepose.models.blocks import SpatialAttention
 from edgepose.models.own import output_layers, where
 from edgepose.models.pose_model import PoseModel
 from edgepose.stages import distill
@@ -44,6 +45,10 @@ def prune_channels(
     many: torch-pruning leaves a group whole that would round to nothing.
     """
     pruned = copy.deepcopy(network)
+    # Attention sees channels as their mean and maximum alone: it fits any number, and stands aside.
+    aside = {n: m for n, m in pruned.named_modules() if isinstance(m, SpatialAttention)}
+    for name in aside:
+        _put(pruned, name, nn.Identity())
     limits = {
         layer: min(ratio, max(0.0, 1 - (round_to + 0.5) / layer.weight.shape[axis]))
         for layer in pruned.modules()
@@ -68,7 +73,14 @@ def prune_channels(
             f"{type(error).__name__}: {error}{where(error)}",
             fix="leave out the prune stage, or write the network with plain layers",
         ) from error
+    for name, attention in aside.items():
+        _put(pruned, name, attention)
     return pruned
+
+
+def _put(network: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(network.get_submodule(parent), child, layer)
 
 
 def largest_file(network: nn.Module, targets: tuple[Target, ...]) -> int:

@@ -376,6 +376,30 @@ def test_elementwise_equals_numpy(seed: int, kind: str, shape: tuple[int, ...]) 
 
 
 @FEW
+@given(
+    seed=SEED,
+    kind=st.sampled_from(["reduce_mean", "reduce_max"]),
+    axes=st.lists(st.integers(-4, 3), min_size=1, max_size=4, unique_by=lambda a: a % 4),
+    keep=st.booleans(),
+)
+def test_reductions_equal_onnx(seed: int, kind: str, axes: list[int], keep: bool) -> None:
+    x = floats(np.random.default_rng(seed), 2, 3, 4, 5)
+    name = {"reduce_mean": "ReduceMean", "reduce_max": "ReduceMax"}[kind]
+    wanted = onnx_node(name, {"x": x}, axes=axes, keepdims=int(keep))
+    found = run(kind, x=x, axes=np.array(axes, np.int32), keep_dims=keep)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    whole = onnx_node(name, {"x": x}, keepdims=0)
+    np.testing.assert_allclose(run(kind, x=x), whole, rtol=1e-5, atol=1e-6)
+
+
+@FEW
+@given(seed=SEED)
+def test_sigmoid_equals_onnx(seed: int) -> None:
+    x = 8 * floats(np.random.default_rng(seed), 2, 3, 4)
+    np.testing.assert_allclose(run("sigmoid", x=x), onnx_node("Sigmoid", {"x": x}), atol=1e-6)
+
+
+@FEW
 @given(seed=SEED, factors=st.tuples(st.integers(1, 3), st.integers(1, 3)))
 def test_nearest_upsampling_equals_onnx(seed: int, factors: tuple[int, int]) -> None:
     x = floats(np.random.default_rng(seed), 2, 3, 4, 5)

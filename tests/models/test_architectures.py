@@ -49,10 +49,11 @@ def test_keys_and_shapes_are_the_official_ones(arch: str, file: str, shared_data
 
 
 def test_every_architecture_is_covered() -> None:
-    assert set(ARCHITECTURES) == {*OFFICIAL, "hrnet_w18"}
+    variants = {f"{arch}_attention" for arch in OFFICIAL if arch.startswith("resnet")}
+    assert set(ARCHITECTURES) == {*OFFICIAL, "hrnet_w18", *variants}
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "resnet50", "hrnet_w18"])
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50_attention", "hrnet_w18"])
 @pytest.mark.parametrize("input_hw", [(64, 32), (96, 160)])
 def test_heatmaps_are_a_quarter_of_the_input(arch: str, input_hw: tuple[int, int]) -> None:
     network = build(arch, num_joints=5).eval()

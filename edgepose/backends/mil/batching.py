@@ -70,6 +70,7 @@ _PER_IMAGE: dict[str, tuple[str, ...]] = {
     "max_pool": ("x",),
     "batch_norm": ("x",),
     "relu": ("x",),
+    "sigmoid": ("x",),
     "cast": ("x",),
     "pixel_shuffle": ("x",),
     "upsample_nearest_neighbor": ("x",),
@@ -135,6 +136,12 @@ def _squeeze(arguments: Arguments, rank: int) -> Arguments | None:
     return arguments if axes is not None and all(int(a) % rank for a in axes) else None
 
 
+def _reduce(arguments: Arguments, rank: int) -> Arguments | None:
+    axes = arguments.get("axes")
+    apart = axes is not None and all(int(a) % rank for a in np.asarray(axes).reshape(-1))
+    return arguments if apart else None
+
+
 def _pad(arguments: Arguments, rank: int) -> Arguments | None:
     pads = list(np.asarray(arguments["pad"]).reshape(-1))
     return arguments if len(pads) < 2 * rank or not any(pads[:2]) else None
@@ -154,4 +161,6 @@ _RULES: dict[str, Callable[[Arguments, int], Arguments | None]] = {
     "expand_dims": _expand_dims,
     "squeeze": _squeeze,
     "pad": _pad,
+    "reduce_mean": _reduce,
+    "reduce_max": _reduce,
 }

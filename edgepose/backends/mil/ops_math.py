@@ -192,6 +192,31 @@ def mul(*, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return torch.as_tensor(x) * y
 
 
+@operator("sigmoid")
+def sigmoid(*, x: torch.Tensor) -> torch.Tensor:
+    return torch.sigmoid(x)
+
+
+@operator("reduce_mean")
+def reduce_mean(
+    *, x: torch.Tensor, axes: Sequence[int] | None = None, keep_dims: bool = False
+) -> torch.Tensor:
+    """Over all axes where none is named."""
+    return x.mean(dim=_axes(axes, x.ndim), keepdim=bool(keep_dims))
+
+
+@operator("reduce_max", moves_data=True)
+def reduce_max(
+    *, x: torch.Tensor, axes: Sequence[int] | None = None, keep_dims: bool = False
+) -> torch.Tensor:
+    """Over all axes where none is named."""
+    return x.amax(dim=_axes(axes, x.ndim), keepdim=bool(keep_dims))
+
+
+def _axes(axes: Sequence[int] | None, rank: int) -> tuple[int, ...]:
+    return tuple(range(rank)) if axes is None else _ints(axes)
+
+
 @operator("upsample_nearest_neighbor", moves_data=True)
 def upsample_nearest_neighbor(
     *, x: torch.Tensor, scale_factor_height: float = 1, scale_factor_width: float = 1

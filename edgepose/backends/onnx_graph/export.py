@@ -7,12 +7,13 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
-from onnx import shape_inference
+from onnx import defs, shape_inference
 from torch import nn
 
-from edgepose.backends.onnx_graph.canonical import canonical
+from edgepose.backends.onnx_graph.canonical import canonical, fold_constants
 from edgepose.backends.onnx_graph.graph import (
     Graph,
     Node,
@@ -29,6 +30,7 @@ OPSET = 17
 """The highest that TensorRT 8.5's parser reads; ONNX Runtime reads it since 1.12."""
 
 INPUT, OUTPUT = "image", "heatmaps"
+REDUCTIONS = ("ReduceMax", "ReduceMean")
 _kept: dict[tuple[str, bool], Graph] = {}
 _KEEP = 2
 _EXAMPLES = 2
@@ -92,13 +94,33 @@ def export_module(network: nn.Module, *, input_hw: tuple[int, int]) -> Graph:
             verbose=False,
         )
     assert program is not None
-    graph = from_model(program.model_proto)
+    graph = axes_as_attributes(from_model(program.model_proto))
     if graph.opset != OPSET:
         raise EdgeposeError(
             f"the network was exported with opset {graph.opset}; targets read {OPSET}",
             fix="use only operators that ONNX opset 17 has",
         )
     return graph
+
+
+def axes_as_attributes(graph: Graph) -> Graph:
+    """A graph of opset 18 in opset 17 where reductions are all that differs: 17 has their axes as an
+    attribute. Any other graph is given back as it is (the exporter cannot convert reductions)."""
+    if graph.opset != OPSET + 1:
+        return graph
+    graph = fold_constants(graph)
+    nodes = replace_inputs(graph.nodes, {})
+    for node in nodes:
+        if defs.get_schema(node.op, OPSET + 1).since_version <= OPSET:
+            continue
+        if node.op not in REDUCTIONS or node.attributes.pop("noop_with_empty_axes", 0):
+            return graph
+        if len(node.inputs) > 1:
+            if node.inputs[1] not in graph.constants:
+                return graph
+            node.attributes["axes"] = [int(a) for a in graph.constants[node.inputs[1]].reshape(-1)]
+            del node.inputs[1:]
+    return replace(graph.with_(nodes=nodes), opset=OPSET)
 
 
 def free_batch(graph: Graph) -> Graph:
