@@ -1,0 +1,134 @@
+"""What the commands share: options, the bar, how results and warnings are printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgepose.processes import is_first
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 88}
+
+
+class Command(click.Command):
+    """A command that ends its help with an example."""
+
+    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.example:
+            with formatter.section("Example"):
+                for line in self.example.splitlines():
+                    formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar with the time left on a terminal; nothing at all elsewhere."""
+    if not sys.stderr.isatty() or not is_first():
+        yield lambda what, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield report
+
+
+def warn(message: str) -> None:
+    click.secho(f"warning: {message.removeprefix('WARNING: ')}", fg="yellow", err=True)
+
+
+def print_json(values: Any) -> None:
+    click.echo(json.dumps(values, indent=1))
+
+
+recipe_option = click.option(
+    "--recipe", required=True, help="A recipe file, or a built-in recipe's name."
+)
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE",
+    help="Override a recipe key, e.g. --set stages.prune.ratio=0.4 (null removes a key). Repeatable.",
+)  # fmt: skip
+out_option = click.option(
+    "--out", default="reports", show_default=True, type=click.Path(path_type=Path),
+    help="Folder that holds the runs.",
+)  # fmt: skip
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+threads_option = click.option(
+    "--threads", type=click.IntRange(1), default=None, help="CPU threads [default: all cores]."
+)
+
+
+skeleton_option = click.option(
+    "--skeleton", default=None, help="The joints of a checkpoint file, e.g. mpii16 or coco17."
+)
+input_option = click.option(
+    "--input", "input_size", default=None, metavar="HxW",
+    help="The crop size of a checkpoint file, height x width.",
+)  # fmt: skip
+bgr_option = click.option(
+    "--bgr", is_flag=True, help="A checkpoint file that was trained on BGR pictures."
+)
+coding_option = click.option(
+    "--coding", default=None, type=click.Choice(["standard", "dark", "udp"]),
+    help="The heatmap coding of a checkpoint file [default: standard].",
+)  # fmt: skip
+sha256_option = click.option("--sha256", default=None, help="Of a checkpoint file, 64 hex digits.")
+
+
+def load_subject(
+    subject: str,
+    skeleton: str | None,
+    input_size: str | None,
+    bgr: bool,
+    coding: str | None,
+    sha256: str | None,
+) -> Any:
+    """An artifact, a model folder, a checkpoint file or the URL of one."""
+    from edgepose import api
+    from edgepose.errors import EdgeposeError
+
+    size = None
+    if input_size is not None:
+        sides = input_size.lower().split("x")
+        if len(sides) != 2 or not all(side.isdecimal() for side in sides):
+            raise EdgeposeError(
+                f"not a size: {input_size!r}", fix="write --input height x width, as in 256x192"
+            )
+        size = (int(sides[0]), int(sides[1]))
+    with progress_bars() as progress:
+        return api.load(
+            subject, skeleton=skeleton, input_hw=size, color="BGR" if bgr else "RGB",
+            coding=coding, sha256=sha256, progress=progress, warn=warn,
+        )  # fmt: skip
