@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from edgepose.report.scores import scores_text
 from edgepose.report.text import metric_label
 
 CARD = "MODEL_CARD.md"
+MADE, BEFORE = "## How it was made", "## How its starting weights were made"
 NOTICES = {synthetic.VERSION: "Pipeline demonstration on rendered people, not for products."}
 """What a card says first of a network that was trained on a domain."""
 Progress = Callable[[str, int, int], None]
@@ -84,7 +86,7 @@ def card_text(
     if notice:
         lines += [f"**{notice}**", ""]
     lines += ["## What it is", "", *_table(("", ""), _facts(model, weights)), ""]
-    lines += ["## How it was made", "", *_table(("", ""), _provenance(run)), ""]
+    lines += [MADE, "", *_table(("", ""), _provenance(run)), "", *_before(run)]
     lines += [
         "## How good it is",
         "",
@@ -159,6 +161,21 @@ def _provenance(run: Report) -> list[tuple[str, str]]:
         ("edgepose", " ".join(v for k, v in run.versions.items() if k.startswith("edgepose"))),
         ("torch", run.versions.get("torch", "-")),
     ]
+
+
+def _before(run: Report) -> list[str]:
+    """How the starting weights were made, where they are those of a folder with a card of its own."""
+    checkpoint = run.recipe.resolved["student"].get("checkpoint")
+    card = Path(checkpoint or "") / CARD
+    if checkpoint is None or not card.is_file():
+        return []
+    _, found, rest = card.read_text().partition(f"{MADE}\n")
+    if not found or run.student is None:
+        return []
+    sections = re.split(r"\n(?=## )", rest)
+    made = [sections[0], *(text for text in sections[1:] if text.startswith(BEFORE))]
+    made[1:] = [text.partition("\n")[2] for text in made[1:]]
+    return [line for text in made for line in (BEFORE, "", text.strip(), "")]
 
 
 def _joint_table(

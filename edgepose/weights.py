@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgepose.device.coding import check_coding
 from edgepose.errors import EdgeposeError
 from edgepose.fetch import Source, cached, fetch
 from edgepose.models.checkpoints import load_checkpoint
@@ -21,7 +22,7 @@ Report = Callable[[str, int, int], None]
 @dataclass(frozen=True)
 class Wanted:
     """What a checkpoint file does not say itself, see `load_checkpoint`. Of model folders nothing is
-    asked but that they have the named coding, where one is named."""
+    asked but that the named coding fits theirs, where one is named."""
 
     skeleton: str | Skeleton
     input_hw: tuple[int, int]
@@ -47,24 +48,35 @@ def load_weights(
                 f"{path} is a model folder, which knows its own hash and channel order",
                 fix="leave out sha256 and color",
             )
-        return _of_coding(PoseModel.load(path), path, coding=wanted.coding)
+        return _of_coding(PoseModel.load(path), path, coding=wanted.coding, warn=warn)
     if (path.parent / "model.json").exists() and path.name == "model.safetensors":
-        return _of_coding(PoseModel.load(path.parent), path, coding=wanted.coding)
+        return _of_coding(PoseModel.load(path.parent), path, coding=wanted.coding, warn=warn)
     loaded = load_checkpoint(path, domain=PHOTOGRAPHS, **vars(wanted))
     for note in loaded.notes:
         warn(note)
     return loaded.model
 
 
-def _of_coding(model: PoseModel, path: Path, *, coding: str | None) -> PoseModel:
-    """The model; EdgeposeError where it was trained with another coding than the named one."""
-    own = model.spec.codec.coding
-    if coding is not None and coding != own:
+def _of_coding(
+    model: PoseModel, path: Path, *, coding: str | None, warn: Callable[[str], None]
+) -> PoseModel:
+    """The model, read by the named coding from here on.
+
+    Standard and DARK heatmaps lie on each other, so a network of one may go on in the other. Raises
+    EdgeposeError where a pixel of the two is another place of the crop.
+    """
+    own = model.spec.codec
+    if coding is None or coding == own.coding:
+        return model
+    wanted = replace(own, coding=check_coding(coding))
+    if wanted.alignment != own.alignment:
         raise EdgeposeError(
-            f"{path} was trained with the {own} coding, not with {coding}",
-            fix=f"leave out coding, or set it to {own}; a model folder knows its own",
+            f"{path} was trained with the {own.coding} coding, whose heatmaps do not lie on those "
+            f"of {coding}",
+            fix=f"leave out coding, or set it to {own.coding}; a model folder knows its own",
         )
-    return model
+    warn(f"{path} was trained with the {own.coding} coding, and is read by {coding} from here on")
+    return PoseModel(replace(model.spec, codec=wanted), model.tensors)
 
 
 def at_size(model: PoseModel, input_hw: tuple[int, int]) -> PoseModel:

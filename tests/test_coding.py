@@ -210,7 +210,7 @@ def dry_run(folder: Path, *, student: str, teacher: str = "", stage: str = "dist
     return invoke("compress", "--recipe", folder / "d.yaml", "--dry-run")
 
 
-def test_a_checkpoint_s_own_coding_wins_or_agrees(tmp_path: Path) -> None:
+def test_a_checkpoint_goes_on_in_a_coding_that_lies_on_its_own(tmp_path: Path) -> None:
     tiny("dark").save(tmp_path / "dark")
     own = dry_run(tmp_path, student=", checkpoint: dark")
     assert own.exit_code == 0, own.output
@@ -218,7 +218,13 @@ def test_a_checkpoint_s_own_coding_wins_or_agrees(tmp_path: Path) -> None:
     assert dry_run(tmp_path, student=", checkpoint: dark, coding: dark").exit_code == 0
     other = dry_run(tmp_path, student=", checkpoint: dark, coding: udp")
     assert other.exit_code == 2
-    assert "was trained with the dark coding, not with udp" in other.output
+    assert "whose heatmaps do not lie on those of udp" in " ".join(other.output.split())
+    on = dry_run(tmp_path, student=", checkpoint: dark, coding: standard")
+    assert on.exit_code == 0, on.output
+    assert "was trained with the dark coding, and is read by standard" in " ".join(
+        on.output.split()
+    )
+    assert "dark coding" not in on.output.splitlines()[3]
     typo = dry_run(tmp_path, student=", coding: drak")
     assert typo.exit_code == 2
     assert "student.coding" in typo.output

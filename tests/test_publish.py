@@ -77,3 +77,18 @@ def test_weights_beyond_float16_are_refused(tmp_path: Path) -> None:
     with pytest.raises(EdgeposeError, match="too large for float16"):
         model.save(tmp_path / "model", half=True)
     assert not (tmp_path / "model").exists()
+
+
+def test_the_card_keeps_how_the_starting_weights_were_made(run: Path, tmp_path: Path) -> None:
+    start = publish(run, tmp_path / "first", photographs=(), progress=quiet)
+    for name in ("second", "third"):
+        recipe = RECIPE.replace("steps: 3", "steps: 2").replace("tiny", name)
+        recipe = recipe.replace("32]}", f"32], coding: dark, checkpoint: {start}}}")
+        (tmp_path / f"{name}.yaml").write_text(recipe)
+        more = api.compress(tmp_path / f"{name}.yaml", out=tmp_path / "r", warn=lambda text: None)
+        start = publish(more, tmp_path / name, photographs=(), progress=quiet)
+    card = (start / CARD).read_text()
+    made = [re.findall(r"images seen \| (\d+) ", text) for text in re.split(r"\n## ", card)]
+    assert [found[0] for found in made if found] == ["8", "8", "12"]  # the newest first
+    assert card.count("## How its starting weights were made") == 2
+    assert "dark coding" in card
