@@ -123,7 +123,7 @@ def load(
             else "give a run's model/ or one of its artifacts/, e.g. artifacts/host",
         )
     if not folder.exists():
-        raise EdgeposeError(f"no folder at {folder}", fix="check the path and its spelling")
+        raise EdgeposeError(f"there is nothing at {folder}", fix="check the path and its spelling")
     return PoseModel.load(folder)
 
 

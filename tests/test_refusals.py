@@ -143,7 +143,7 @@ def test_an_empty_calibration_folder_is_found_before_training(tmp_path: Path) ->
 def test_a_folder_of_something_else_names_what_is_in_it(tmp_path: Path) -> None:
     PoseModel.fresh(SPEC, seed=0).save(tmp_path / "run" / "model")
     refused(run("eval", tmp_path / "run"), "neither", MANIFEST_NAME, "model")
-    refused(run("eval", tmp_path / "nowhere"), "no folder at")
+    refused(run("eval", tmp_path / "nowhere"), "there is nothing at")
     assert isinstance(api.load(tmp_path / "run" / "model"), PoseModel)
 
 

@@ -54,9 +54,13 @@ def read_coco(
     contradicts the format raises one EdgeposeError that lists the problems.
     """
     if not images.is_dir():
-        raise EdgeposeError(f"no image folder at {images}", fix="check data.images")
+        raise EdgeposeError(
+            f"no image folder at {images}", fix="check the path (data.images in a recipe)"
+        )
     if not path.is_file():
-        raise EdgeposeError(f"no annotation file at {path}", fix="check data.annotations")
+        raise EdgeposeError(
+            f"no annotation file at {path}", fix="check the path (data.annotations in a recipe)"
+        )
     file = _read(path, images, sha256_file(path), min_joints, category, flip_pairs)
     kept, bad = sift(file.people, max_bad_share=max_bad_share, source=path)
     return replace(file, people=kept, bad=bad)

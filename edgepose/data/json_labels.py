@@ -17,7 +17,9 @@ FARTHEST = 1e7  # pixels; beyond it, and for nan, a number is no coordinate
 def load_json(path: Path, *, fix: str) -> Any:
     """The content of a JSON file; EdgeposeError where it is none."""
     if not path.is_file():
-        raise EdgeposeError(f"no annotation file at {path}", fix="check data.annotations")
+        raise EdgeposeError(
+            f"no annotation file at {path}", fix="check the path (data.annotations in a recipe)"
+        )
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:

@@ -99,7 +99,9 @@ def read_joints(path: Path, images: Path, *, kind: Literal["lsp", "extended"]) -
     Raises EdgeposeError where it is the other one, or holds what is no coordinate.
     """
     if not images.is_dir():
-        raise EdgeposeError(f"no image folder at {images}", fix="check data.images")
+        raise EdgeposeError(
+            f"no image folder at {images}", fix="check the path (data.images in a recipe)"
+        )
     found = load_mat(path, "joints")
     values = numeric(found["joints"]) if "joints" in found else None
     if values is not None and values.ndim == 2:  # one person: the last axis was squeezed away

@@ -112,7 +112,9 @@ def _is_mat(path: Path) -> bool:
 
 def _read(path: Path, config: Config) -> _People:
     if not config.images.is_dir():
-        raise EdgeposeError(f"no image folder at {config.images}", fix="check data.images")
+        raise EdgeposeError(
+            f"no image folder at {config.images}", fix="check the path (data.images in a recipe)"
+        )
     if _is_mat(path):
         return _People(*read_release(path, config.images, separated=config.separated))
     return _People(read_json(path, config.images), {})

@@ -126,8 +126,7 @@ def _unreadable(path: Path, error: Exception) -> EdgeposeError:
     if not any(word in text for word in _CODE_WORDS):
         said = re.split(r"\. |\n", str(error).strip())[0][:200]
         return EdgeposeError(
-            f"{path} is truncated, damaged or no checkpoint: "
-            f"{said if ' ' in said else type(error).__name__}",
+            f"{path} is truncated, damaged or no checkpoint" + (f": {said}" if " " in said else ""),
             fix="fetch the file again, whole; give a .pth, .pt or .safetensors file",
         )
     named = _CODE.search(text)
