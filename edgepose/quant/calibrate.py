@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgepose.device.geometry import normalise
 from edgepose.errors import EdgeposeError
 from edgepose.models.pose_model import PoseModel
-from edgepose.quant.graph import finish, prepare_calibration
+from edgepose.quant.graph import DEFAULT_METHOD, finish, prepare_calibration
 
 MIN_IMAGES = 32
 
@@ -20,14 +20,14 @@ def calibrate(
     model: PoseModel,
     crops: Iterable[NDArray[np.uint8]],
     *,
-    observer: str = "histogram",
+    observer: str = DEFAULT_METHOD,
     float_layers: Collection[str] | None = None,
     source: str = "the calibration set",
 ) -> PoseModel:
     """`model` in deploy form on the INT8 grid, with scales from `crops`.
 
     crops:    batches of (n, H, W, 3) uint8 RGB at the model's input size
-    observer: "histogram" (least squared error) or "minmax"
+    observer: one of OBSERVERS, by name
     float_layers: convolutions that stay float, by name; those of the model's plan if None
     source:   where the images are from, for messages
     Raises EdgeposeError for fewer than 32 images, images of one colour, and activations that are

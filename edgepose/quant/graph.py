@@ -14,7 +14,7 @@ import dataclasses
 import difflib
 import warnings
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
@@ -26,17 +26,19 @@ from edgepose.models.own import where
 from edgepose.models.plan import QuantPlan
 from edgepose.models.pose_model import PoseModel
 from edgepose.quant.grid import round_scale, snap
-from edgepose.quant.observers import (
-    ActivationGrid,
-    HistogramGrid,
-    MaxGrid,
-    MovingMaxGrid,
-    WeightGridPerChannel,
-)
+from edgepose.quant.histograms import EntropyGrid, MseGrid, PercentileGrid
+from edgepose.quant.observers import ActivationGrid, MaxGrid, MovingMaxGrid, WeightGridPerChannel
 from edgepose.quant.pt2e import convert_pt2e, prepare_pt2e
 from edgepose.quant.quantizer import KEY, RELUS, PoseQuantizer, moved_inputs
 
-OBSERVERS: dict[str, type[ActivationGrid]] = {"histogram": HistogramGrid, "minmax": MaxGrid}
+CalibrationMethod = Literal["minmax", "entropy", "percentile", "mse"]
+OBSERVERS: dict[str, type[ActivationGrid]] = {
+    "minmax": MaxGrid,
+    "entropy": EntropyGrid,
+    "percentile": PercentileGrid,
+    "mse": MseGrid,
+}
+DEFAULT_METHOD: CalibrationMethod = "mse"
 MAX_BATCH = 4096
 
 
@@ -78,7 +80,7 @@ def _first_lines(error: Exception) -> str:
 
 
 def prepare_calibration(
-    model: PoseModel, *, observer: str = "histogram", float_layers: Collection[str] | None = None
+    model: PoseModel, *, observer: str = DEFAULT_METHOD, float_layers: Collection[str] | None = None
 ) -> fx.GraphModule:
     """The deploy form with observers: run images through it under no_grad, then `finish`.
 

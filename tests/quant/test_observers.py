@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgepose.quant.grid import weight_scales
+from edgepose.quant.histograms import EntropyGrid, HistogramGrid, MseGrid, PercentileGrid
 from edgepose.quant.observers import (
     ActivationGrid,
-    HistogramGrid,
     MaxGrid,
     MovingMaxGrid,
     WeightGridPerChannel,
@@ -65,7 +65,7 @@ def test_histogram_clips_outliers_and_only_them() -> None:
     heavy = torch.cat([_sample(1, 100_000), torch.tensor([60.0])])
     uniform = torch.linspace(-1, 1, 10_001)
     for x, clips in ((heavy, True), (uniform, False)):
-        histogram, largest = HistogramGrid(), MaxGrid()
+        histogram, largest = MseGrid(), MaxGrid()
         for grid in (histogram, largest):
             grid(x)
             grid.settle()
@@ -78,7 +78,7 @@ def test_histogram_clips_outliers_and_only_them() -> None:
 @given(st.integers(0, 1000), st.lists(st.integers(1, 3999), max_size=6, unique=True))
 def test_histogram_does_not_depend_on_batches(seed: int, cuts: list[int]) -> None:
     x = _sample(seed).exp()
-    whole, parts = HistogramGrid(), HistogramGrid()
+    whole, parts = MseGrid(), MseGrid()
     whole(x)
     for part in torch.tensor_split(x, sorted(cuts)):
         parts(part)
