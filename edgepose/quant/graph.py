@@ -29,7 +29,7 @@ from edgepose.quant.grid import round_scale, snap
 from edgepose.quant.histograms import EntropyGrid, MseGrid, PercentileGrid
 from edgepose.quant.observers import ActivationGrid, MaxGrid, MovingMaxGrid, WeightGridPerChannel
 from edgepose.quant.pt2e import convert_pt2e, prepare_pt2e
-from edgepose.quant.quantizer import KEY, RELUS, PoseQuantizer, moved_inputs
+from edgepose.quant.quantizer import CONVOLUTIONS, KEY, RELUS, PoseQuantizer, moved_inputs
 
 CalibrationMethod = Literal["minmax", "entropy", "percentile", "mse"]
 OBSERVERS: dict[str, type[ActivationGrid]] = {
@@ -111,9 +111,21 @@ def prepare_qat(model: PoseModel, *, float_layers: Collection[str] | None = None
 
 
 def freeze_observers(prepared: nn.Module) -> None:
-    """Let activation scales stand from here on (kept in the state dict)."""
-    for grid in activation_grids(prepared).values():
-        grid.settle()
+    """Let activation scales stand from here on (kept in the state dict).
+
+    Raises EdgeposeError naming the tensors that were nothing but zeros, or never observed.
+    """
+    grids = activation_grids(prepared)
+    dead = [key for key, grid in grids.items() if not grid.settle()]
+    if dead:
+        more = f" (and of {len(dead) - 1} more: {', '.join(dead[1:4])})" if dead[1:] else ""
+        raise EdgeposeError(
+            f"the activations of {dead[0]} were all zero on every image{more}: there is no INT8 scale "
+            "for them, so nothing was quantized and the network before this stage is kept",
+            fix="look for the dead layer's weights and batch norm in the checkpoint, prune it away, or "
+            "calibrate on images like those in use",
+        )
+    for grid in grids.values():
         grid.disable_observer()
 
 
@@ -244,6 +256,20 @@ def _annotated(
         if isinstance(grid, ActivationGrid):
             grid.key = node.args[0].meta[KEY]  # type: ignore[union-attr]
     return prepared
+
+
+def head_layers(model: PoseModel) -> list[str]:
+    """The convolutions of the deploy form that make the heatmaps, with nothing but moves behind."""
+    graph = export(deploy_form(model).module(), input_hw=model.spec.input_hw).graph
+    waiting: list[Any] = list(next(n for n in graph.nodes if n.op == "output").all_input_nodes)
+    found = {}
+    while waiting:
+        node = waiting.pop()
+        if node.target in CONVOLUTIONS:
+            found[str(node.args[1].target).removesuffix(".weight")] = None
+        elif node.op == "call_function":
+            waiting += [n for n in node.all_input_nodes if n.op != "get_attr"]
+    return list(found)
 
 
 def _float_by_nature(network: nn.Module) -> list[str]:

@@ -134,17 +134,15 @@ class ActivationGrid(FakeQuantizeBase):  # type: ignore[misc]  # untyped library
     def calculate_qparams(self, **_: Any) -> tuple[Tensor, Tensor]:
         return self.scale, self.zero_point
 
-    def settle(self) -> None:
-        """Set the scale from what was observed. EdgeposeError where that is nothing but zeros."""
+    def settle(self) -> bool:
+        """Set the scale from what was observed; False where that is nothing but zeros."""
         if not self.observer_enabled.item():
-            return
+            return True
         bound = self.bound()
         if not bound.item() > 0:
-            raise EdgeposeError(
-                f"the activations of {self.key or 'a layer'} were all zero on every image",
-                fix="check the checkpoint (a dead layer), or calibrate on images like those in use",
-            )
+            return False
         self.scale.copy_(activation_scale(bound))
+        return True
 
     def forward(self, x: Tensor) -> Tensor:
         if self.observer_enabled.item():
