@@ -25,6 +25,7 @@ from edgepose.models.deploy import to_deploy
 from edgepose.models.own import where
 from edgepose.models.plan import QuantPlan
 from edgepose.models.pose_model import PoseModel
+from edgepose.models.subpixel import PhasedConv2d
 from edgepose.quant.grid import round_scale, snap
 from edgepose.quant.histograms import EntropyGrid, MseGrid, PercentileGrid
 from edgepose.quant.observers import ActivationGrid, MaxGrid, MovingMaxGrid, WeightGridPerChannel
@@ -132,6 +133,29 @@ def freeze_observers(prepared: nn.Module) -> None:
 def activation_grids(prepared: nn.Module) -> dict[str, ActivationGrid]:
     """Tensor key -> its fake quantizer, in graph order."""
     return {m.key: m for m in prepared.modules() if isinstance(m, ActivationGrid)}
+
+
+def layer_output(prepared: nn.Module, model: PoseModel, layer: str) -> str:
+    """The module of a prepared graph that gives what `layer` of `model` gives: its last INT8 tensor.
+
+    Raises EdgeposeError for a layer that the graph has no such tensor of.
+    """
+    names = {grid: name for name, grid in prepared.named_modules()}
+    found = [
+        names[grid]
+        for key, grid in activation_grids(prepared).items()
+        if key == layer or key.startswith(f"{layer}.")
+    ]
+    layers = dict(model.module().named_modules())
+    rewritten = [
+        name for name, module in layers.items() if isinstance(module, nn.ConvTranspose2d | PhasedConv2d)
+    ]
+    if found and not any(name == layer or name.startswith(f"{layer}.") for name in rewritten):
+        return found[-1]
+    raise EdgeposeError(
+        f"the INT8 graph of {model.spec.arch} has no tensor that layer {layer!r} gives",
+        fix="name a block of the backbone, e.g. layer3 (deconvolutions are rewritten)",
+    )
 
 
 def finish(model: PoseModel, prepared: nn.Module, *, source: str) -> PoseModel:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field
+from torch import fx
 
 from edgepose.context import Context
 from edgepose.data.crop import crop_batches
@@ -21,6 +22,7 @@ from edgepose.quant.graph import (
     finish,
     freeze_observers,
     head_layers,
+    layer_output,
     prepare_qat,
 )
 from edgepose.quant.norms import fold_norms, freeze_norms, revive_norms
@@ -68,10 +70,23 @@ def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
     teach(
         prepared,
         spec=model.spec,
-        config=config,
+        config=_inner_layers(config, prepared, model),
         context=context,
         label="qat",
         before_step=before_step,
     )
     fold_norms(prepared)
     return finish(model, prepared, source="qat")
+
+
+def _inner_layers(config: Config, prepared: fx.GraphModule, model: PoseModel) -> Config:
+    """`config` with the names of inner layers as the prepared graph has them."""
+    supervision, features = config.supervision, config.features
+    if supervision is not None:
+        names = tuple(layer_output(prepared, model, name) for name in supervision.layers)
+        supervision = supervision.model_copy(update={"layers": names})
+    features = tuple(
+        link.model_copy(update={"student": layer_output(prepared, model, link.student)})
+        for link in features
+    )
+    return config.model_copy(update={"supervision": supervision, "features": features})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from edgepose.context import Context
 from edgepose.data.crop import crop_batches
@@ -47,6 +47,12 @@ class Config(BaseModel):
     bias_correction: bool = False
     head: Literal["int8", "float"] = "int8"
     calibration: ExistingPath | None = None
+
+    @model_validator(mode="after")
+    def _only_static_ranges_are_calibrated(self) -> Config:
+        if self.mode != "static" and (self.equalize or self.bias_correction):
+            raise ValueError("equalize and bias_correction are of mode: static")
+        return self
 
 
 def check(config: Config, *, targets: tuple[Target, ...], size_mb: float | None) -> None:
