@@ -24,9 +24,7 @@ IMAGES = 64
 """All of them are in memory at once, one layer at a time."""
 
 
-def correct_biases(
-    model: PoseModel, quantized: PoseModel, crops: NDArray[np.uint8]
-) -> PoseModel:
+def correct_biases(model: PoseModel, quantized: PoseModel, crops: NDArray[np.uint8]) -> PoseModel:
     """`quantized` with biases that give every convolution the mean that it has in float.
 
     model:     the float network that `quantized` (a static plan) was made from
@@ -41,9 +39,9 @@ def correct_biases(
         means[name] = output.double().mean((0, 2, 3))
         return output
 
-    _Convolutions(
-        export(deploy_form(model).module(), input_hw=model.spec.input_hw), keep
-    ).run(images)
+    _Convolutions(export(deploy_form(model).module(), input_hw=model.spec.input_hw), keep).run(
+        images
+    )
     prepared = prepare_qat(quantized)
     freeze_observers(prepared)
     tensors = dict(quantized.tensors)

@@ -148,7 +148,9 @@ def layer_output(prepared: nn.Module, model: PoseModel, layer: str) -> str:
     ]
     layers = dict(model.module().named_modules())
     rewritten = [
-        name for name, module in layers.items() if isinstance(module, nn.ConvTranspose2d | PhasedConv2d)
+        name
+        for name, module in layers.items()
+        if isinstance(module, nn.ConvTranspose2d | PhasedConv2d)
     ]
     if found and not any(name == layer or name.startswith(f"{layer}.") for name in rewritten):
         return found[-1]

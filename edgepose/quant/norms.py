@@ -99,7 +99,9 @@ def _norms_of(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
         if not isinstance(layer, nn.BatchNorm2d) or not layer.affine:
             continue
         source: Any = node.args[0]
-        if source.op == "call_module" and isinstance(network.get_submodule(str(source.target)), nn.Conv2d):
+        if source.op == "call_module" and isinstance(
+            network.get_submodule(str(source.target)), nn.Conv2d
+        ):
             found[str(source.target)] = layer
     return found
 

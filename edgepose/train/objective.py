@@ -136,9 +136,7 @@ def supervised(
     """The term of the heads on inner layers, where a recipe asks for them."""
     if supervision is None:
         return []
-    heads = InnerHeads(
-        network, supervision.layers, num_joints=num_joints, input_hw=input_hw
-    )
+    heads = InnerHeads(network, supervision.layers, num_joints=num_joints, input_hw=input_hw)
     return [(supervision.weight, heads)]
 
 

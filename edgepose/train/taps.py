@@ -53,7 +53,9 @@ def channels(
     input_hw: of the image that it is run on; a network prepared for QAT takes its own size only
     Raises EdgeposeError for an unknown layer and for one that does not give one (N, C, h, w) tensor.
     """
-    probe = copy.deepcopy(network).eval()  # observers and statistics of the network see nothing of it
+    probe = copy.deepcopy(
+        network
+    ).eval()  # observers and statistics of the network see nothing of it
     taps = Taps(probe, layers, what=what)
     probe(torch.zeros(1, 3, *input_hw, device=next(network.parameters()).device))
     for name in layers:

@@ -9,7 +9,9 @@ from edgepose.quant.calibrate import calibrate
 from edgepose.quant.graph import int8_graph
 
 
-def test_the_output_gets_the_mean_that_it_has_in_float(slim: PoseModel, static: PoseModel, crops) -> None:  # type: ignore[no-untyped-def]
+def test_the_output_gets_the_mean_that_it_has_in_float(
+    slim: PoseModel, static: PoseModel, crops
+) -> None:  # type: ignore[no-untyped-def]
     """`static` is calibrated on the same pictures."""
     batches = list(crops(40, seed=1))
     corrected = calibrate(slim, batches, bias_corrected=True)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import fx
 
 from edgepose.errors import EdgeposeError
 from edgepose.models.pose_model import ModelSpec, PoseModel

@@ -18,7 +18,8 @@ def _spread(model: PoseModel, *, seed: int) -> PoseModel:
     """Channels of very different size, as training leaves them."""
     generator = torch.Generator().manual_seed(seed)
     tensors = {
-        key: value * torch.exp(torch.randn(value.shape[0], generator=generator)).reshape(-1, 1, 1, 1)
+        key: value
+        * torch.exp(torch.randn(value.shape[0], generator=generator)).reshape(-1, 1, 1, 1)
         if value.ndim == 4
         else value
         for key, value in model.tensors.items()
@@ -56,7 +57,10 @@ def test_pairs_of_a_resnet_are_those_inside_blocks_and_of_the_head(float_deploy:
     found = {(p.first, p.second): p.copies for p in pairs(float_deploy.module())}
     blocks = [f"layer{i}.{j}" for i in range(1, 5) for j in range(2)]
     expected = {(f"{b}.conv1", f"{b}.conv2"): 1 for b in blocks}
-    expected |= {("deconv_layers.0", "deconv_layers.3"): 4, ("deconv_layers.3", "deconv_layers.6"): 4}
+    expected |= {
+        ("deconv_layers.0", "deconv_layers.3"): 4,
+        ("deconv_layers.3", "deconv_layers.6"): 4,
+    }
     assert found == expected | {("deconv_layers.6", "final_layer"): 1}
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -86,3 +87,51 @@ def test_histogram_does_not_depend_on_batches(seed: int, cuts: list[int]) -> Non
     parts.settle()
     assert whole.top == parts.top
     assert whole.scale.item() == pytest.approx(parts.scale.item(), rel=0.01)
+
+
+def _settled(grid: ActivationGrid, x: torch.Tensor) -> float:
+    """The bound that a grid settles on."""
+    grid(x)
+    assert grid.settle()
+    return grid.scale.item() * 127
+
+
+def test_percentile_leaves_out_one_value_in_ten_thousand() -> None:
+    x = _sample(3, 200_000).exp().relu()
+    wanted = float(np.percentile(x.numpy(), 99.99))
+    largest = x.max().item()
+    assert wanted < 0.7 * largest
+    assert _settled(PercentileGrid(), x) == pytest.approx(wanted, abs=3 * largest / 1024)
+    assert _settled(PercentileGrid(), torch.cat([x, torch.zeros(10**6)])) == pytest.approx(
+        wanted, abs=3 * largest / 1024
+    )
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_entropy_clips_about_where_onnx_runtime_s_does(seed: int) -> None:
+    """Theirs looks at signed histograms of the bins that we ask for; ours at magnitudes."""
+    from onnxruntime.quantization.calibrate import HistogramCollector
+
+    x = torch.cat([_sample(seed, 100_000), 8 * _sample(seed + 9, 50)])
+    top = x.abs().max().item()
+    theirs = HistogramCollector("entropy", True, 512, 128, 99.99, "same")
+    counts, edges = np.histogram(x.numpy(), 512, (-top, top))
+    bounds = theirs.get_entropy_threshold((counts, edges, -top, top, top), 128)
+    ours = _settled(EntropyGrid(), x)
+    assert ours < 0.7 * top
+    assert ours == pytest.approx(float(bounds[1]), rel=0.3)
+
+
+@pytest.mark.parametrize("kind", [MseGrid, PercentileGrid, EntropyGrid])
+def test_no_answer_is_beyond_what_was_seen(kind: type[HistogramGrid]) -> None:
+    for x in (
+        torch.tensor([3.0]),
+        torch.linspace(0, 5, 999),
+        _sample(1, 40),
+        torch.full((9,), 2.0),
+    ):
+        bound = _settled(kind(), x)
+        assert 0 < bound <= x.abs().max().item() * 1.001
+    silent = kind()
+    silent(torch.zeros(9))
+    assert not silent.settle()

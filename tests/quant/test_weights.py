@@ -73,9 +73,7 @@ def test_onnx_files_hold_int8_and_compute_the_same(
 def test_core_ml_packages_hold_int8_and_compute_the_same(
     rounded: PoseModel, pictures: np.ndarray, expected: np.ndarray, tmp_path: Path
 ) -> None:
-    target = load_target("coreml-ios17").model_copy(
-        update={"extra_precisions": ()}
-    )
+    target = load_target("coreml-ios17").model_copy(update={"extra_precisions": ()})
     artifact = coreml.emit(rounded, target, tmp_path / "a")
     weights = sum(v.numel() for k, v in rounded.tensors.items() if k.endswith(".weight"))
     stored = artifact.folder / "model.mlpackage" / "Data/com.apple.CoreML/weights/weight.bin"
