@@ -94,11 +94,11 @@ def equalize(model: PoseModel) -> PoseModel:
     found = pairs(network)
     tensors = dict(deploy.tensors)
     exponents = [torch.zeros(1)] * len(found)
+    groups = [int(network.get_submodule(pair.second).groups) for pair in found]  # type: ignore[arg-type]
     for _ in range(ROUNDS):
         before = list(exponents)
         for i, pair in enumerate(found):
-            groups = network.get_submodule(pair.second).groups
-            exponents[i] = _balance(tensors, pair, groups, so_far=exponents[i])
+            exponents[i] = _balance(tensors, pair, groups[i], so_far=exponents[i])
         if all(torch.equal(a, b) for a, b in zip(before, exponents, strict=True)):
             break
     return PoseModel(deploy.spec, tensors)

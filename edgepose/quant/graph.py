@@ -140,8 +140,8 @@ def layer_output(prepared: nn.Module, model: PoseModel, layer: str) -> str:
 
     Raises EdgeposeError for a layer that the graph has no such tensor of.
     """
-    names = {grid: name for name, grid in prepared.named_modules()}
-    found = [
+    names: dict[nn.Module, str] = {grid: name for name, grid in prepared.named_modules()}
+    found: list[str] = [
         names[grid]
         for key, grid in activation_grids(prepared).items()
         if key == layer or key.startswith(f"{layer}.")
@@ -288,7 +288,7 @@ def head_layers(model: PoseModel) -> list[str]:
     """The convolutions of the deploy form that make the heatmaps, with nothing but moves behind."""
     graph = export(deploy_form(model).module(), input_hw=model.spec.input_hw).graph
     waiting: list[Any] = list(next(n for n in graph.nodes if n.op == "output").all_input_nodes)
-    found = {}
+    found: dict[str, None] = {}
     while waiting:
         node = waiting.pop()
         if node.target in CONVOLUTIONS:

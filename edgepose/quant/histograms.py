@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -92,7 +93,7 @@ class EntropyGrid(HistogramGrid):
     def clip(self, width: float) -> Tensor:
         counts = self.counts[1:]
         last = int(counts.nonzero()[-1]) + 1
-        stops = torch.linspace(min(LEVELS, last), last, CANDIDATES).round().int().unique().tolist()
+        stops = sorted({round(s) for s in np.linspace(min(LEVELS, last), last, CANDIDATES)})
         divergences = torch.stack([_divergence(counts, stop) for stop in stops])
         return torch.tensor((stops[int(divergences.argmin())] + 1) * width)
 
@@ -113,4 +114,5 @@ def _divergence(counts: Tensor, stop: int) -> Tensor:
     p, q = p / p.sum(), q / q.sum().clamp_min(1e-300)
     # A last bin that holds nothing but what was clipped has no q: as unlikely as one value is.
     q = torch.where((p > 0) & (q == 0), 1.0 / counts.sum(), q)
-    return torch.special.xlogy(p, p / q.clamp_min(1e-300)).sum()
+    divergence: Tensor = torch.special.xlogy(p, p / q.clamp_min(1e-300)).sum()
+    return divergence
