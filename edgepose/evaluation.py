@@ -9,13 +9,14 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from edgepose.data.base import PoseDataset, PoseSample
 from edgepose.data.crop import crop_batch
 from edgepose.device.codec import HeatmapCodec
 from edgepose.device.coding import Alignment
 from edgepose.device.geometry import normalise
+from edgepose.errors import EdgeposeError
 from edgepose.metrics.metric import Metric, Score
 from edgepose.metrics.truth import Truth
 from edgepose.models.pose_model import ModelSpec
@@ -54,7 +55,31 @@ class TorchExecutor:
         pre = self.spec.preprocessing
         images = torch.from_numpy(normalise(crops, pre.mean, pre.std)).to(self.device)
         heatmaps: NDArray[np.float32] = self.network(images).float().cpu().numpy()
+        if not np.isfinite(heatmaps).all():
+            raise EdgeposeError(
+                f"the activations of {self._first_infinite(images)} are not finite",
+                fix="check the checkpoint's weights and the input's normalisation; lower the learning "
+                "rate if they come from a training",
+            )
         return heatmaps
+
+    def _first_infinite(self, images: Tensor) -> str:
+        """The first layer that gives NaN or infinity."""
+        found: list[str] = []
+
+        def watch(name: str) -> Callable[..., None]:
+            def look(module: nn.Module, inputs: Any, output: Any) -> None:
+                if isinstance(output, Tensor) and not torch.isfinite(output).all():
+                    found.append(name)
+
+            return look
+
+        leaves = [(n, m) for n, m in self.network.named_modules() if n and not list(m.children())]
+        hooks = [layer.register_forward_hook(watch(name)) for name, layer in leaves]
+        self.network(images)
+        for hook in hooks:
+            hook.remove()
+        return found[0] if found else "the last layer"
 
 
 def truth_of(samples: Sequence[PoseSample], skeleton: Skeleton) -> Truth:

@@ -15,6 +15,7 @@ from edgepose.bench.record import LatencyMs
 from edgepose.evaluation import Runs, TorchExecutor
 from edgepose.models.pose_model import PoseModel
 from edgepose.quant.graph import int8_graph
+from edgepose.quant.weights import WEIGHTS
 from edgepose.target import Target
 
 FLOAT_HOST = Target(
@@ -37,6 +38,8 @@ def model_executor(model: PoseModel, work: Path) -> Runs:
     plan = model.spec.quant
     if plan is None:
         return TorchExecutor(model.module(), model.spec)
+    if plan.mode == WEIGHTS:
+        return TorchExecutor(model.module(), model.spec, label="INT8 weights, float arithmetic")
     if plan.mode == "static":
         return TorchExecutor(int8_graph(model), model.spec, label="INT8 graph (PT2E)")
     host = FLOAT_HOST.model_copy(update={"name": "host-dynamic", "precision": "int8"})

@@ -57,7 +57,7 @@ def lint_plan(
         planned_network(recipe, targets, start) if network is None else network,
         targets,
         input_hw=start.spec.input_hw,
-        static="dynamic" not in modes,
+        static=set(modes) <= {"static"},
     )
 
 

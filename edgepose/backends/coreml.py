@@ -34,6 +34,7 @@ from edgepose.backends.mil.quiet import quiet
 from edgepose.errors import EdgeposeError
 from edgepose.models.pose_model import PoseModel
 from edgepose.quant.graph import export, int8_graph
+from edgepose.quant.weights import WEIGHTS, weights_graph
 from edgepose.skeleton import skeleton
 from edgepose.target import Target
 
@@ -187,6 +188,8 @@ def _network(model: PoseModel, precision: str) -> nn.Module:
     if precision != "int8":
         return use_pixel_shuffle(export(model.module(), input_hw=model.spec.input_hw, batch=1))
     plan = model.spec.quant
+    if plan is not None and plan.mode == WEIGHTS:
+        return use_pixel_shuffle(weights_graph(model, batch=1))
     if plan is None or plan.mode != "static":
         found = "no quantization plan" if plan is None else f"a {plan.mode} plan"
         raise EdgeposeError(

@@ -14,9 +14,11 @@ from edgepose.backends.onnx_graph.graph import Graph, to_bytes
 from edgepose.backends.onnx_graph.integer_share import integer_mac_share
 from edgepose.backends.onnx_graph.ort_dialect import to_onnxruntime
 from edgepose.backends.onnx_graph.ort_format import required_operators, to_ort_format
+from edgepose.backends.onnx_graph.weights_dialect import int8_weights
 from edgepose.errors import EdgeposeError
 from edgepose.executor import Executor
 from edgepose.models.pose_model import PoseModel
+from edgepose.quant.weights import WEIGHTS
 from edgepose.target import Precision, Target
 
 TOOLS = ("onnx", "onnxruntime", "torch", "torchao")
@@ -92,8 +94,9 @@ def _graph(model: PoseModel, precision: Precision) -> Graph:
     if precision == "fp16":
         return half_weights(float_graph(model))
     plan = model.spec.quant
-    if plan is not None and plan.mode == "dynamic":
+    if plan is not None and plan.mode in ("dynamic", WEIGHTS):
+        dialect = to_dynamic if plan.mode == "dynamic" else int8_weights
         float_layers = {name for name, kind in plan.precision.items() if kind == "float"}
-        return to_dynamic(float_graph(model), float_layers=frozenset(float_layers))
+        return dialect(float_graph(model), float_layers=frozenset(float_layers))
     trained = plan is not None and plan.source == "qat"
     return to_onnxruntime(quantized_graph(model), trained=trained)

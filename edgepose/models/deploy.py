@@ -1,11 +1,11 @@
 """The form that ships: batch norm folded, deconvolutions as ordinary convolutions.
 
-A ConvTranspose2d(kernel 4, stride 2, padding 1) computes each of its four output phases with a 2x2
-window of the input. All four come out of one 2x2 convolution with padding 1 and 4C output channels;
-interleaving them gives the deconvolution's output with a border of one pixel to crop. Integer
-kernels exist for convolutions everywhere and for deconvolutions hardly anywhere, so this is what
-makes the whole network run in INT8. ReLU and a 1x1 head are pointwise: they are applied before the
-last interleave, which then moves J channels instead of 256. The rewrite is exact.
+A deconvolution of stride s computes each of its s x s output phases with a window of the input
+(`subpixel.py`). All of them come out of one convolution with s x s times the output channels;
+interleaving them gives the deconvolution's output with a border to crop. Integer kernels exist for
+convolutions everywhere and for deconvolutions hardly anywhere, so this is what makes the whole
+network run in INT8. ReLU and a 1x1 head are pointwise: they are applied before the last interleave,
+which then moves J channels instead of 256. The rewrite is exact.
 """
 
 from __future__ import annotations
@@ -19,54 +19,11 @@ from torch import Tensor, fx, nn
 
 from edgepose.errors import EdgeposeError
 from edgepose.models.own import is_own, where
+from edgepose.models.subpixel import Interleave, PhasedConv2d, phased_weight, phases_of
 from edgepose.models.widths import fit_widths, set_conv_widths
 
-PHASES = 4
 
-
-class Interleave(nn.Module):
-    """Four phases to one image of twice the size, border cropped.
-
-    (N, 4C, H+1, W+1) -> (N, C, 2H, 2W); channel (2i + j)C + c goes to rows 2r + i - 1 and columns
-    2s + j - 1 of channel c. Written with the channels last, where it moves runs of 2C values and
-    costs little; rank 5 at most, and nothing but reshape, transpose and slice, which every runtime
-    keeps in INT8.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, channels, h, w = x.shape
-        x = x.permute(0, 2, 3, 1).reshape(n, h, w, 2, channels // 2)
-        x = x.permute(0, 1, 3, 2, 4).reshape(n, 2 * h, 2 * w, channels // PHASES)
-        return x[:, 1:-1, 1:-1, :].permute(0, 3, 1, 2)
-
-
-class PhasedConv2d(nn.Conv2d):
-    """A convolution over phases: convolution, activation, and the interleave where it belongs.
-
-    (N, Cin, H, W) -> (N, 4C, H', W'), interleaved to (N, C, 2H'-2, 2W'-2) if `interleave`.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        *,
-        padding: int = 0,
-        groups: int = 1,
-        relu: bool = False,
-        interleave: bool = True,
-    ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, padding=padding, groups=groups)
-        self.relu: nn.Module = nn.ReLU() if relu else nn.Identity()
-        self.interleave: nn.Module = Interleave() if interleave else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        phases: Tensor = self.interleave(self.relu(super().forward(x)))
-        return phases
-
-
-class _Tracer(fx.Tracer):
+class DeployTracer(fx.Tracer):
     """Traces a network down to its convolutions; phased ones stay whole."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -82,7 +39,7 @@ def to_deploy(module: nn.Module) -> nn.Module:
     """
     network = copy.deepcopy(module).eval()
     try:
-        graph = _Tracer().trace(network)
+        graph = DeployTracer().trace(network)
     except Exception as error:
         raise EdgeposeError(
             f"{type(module).__name__} cannot be traced: {error}{where(error)}",
@@ -148,19 +105,6 @@ def rebuild(arch: str, num_joints: int, tensors: Mapping[str, Tensor]) -> nn.Mod
     return network.eval()
 
 
-def phased_weight(weight: Tensor) -> Tensor:
-    """(Cin, C, 4, 4) of a deconvolution -> (4C, Cin, 2, 2) of its sub-pixel convolution.
-
-    Phase (i, j), tap (t, u) is the deconvolution's tap (2 + i - 2t, 2 + j - 2u).
-    """
-    phases = [
-        weight[:, :, [2 + i, i]][:, :, :, [2 + j, j]].transpose(0, 1)
-        for i in range(2)
-        for j in range(2)
-    ]
-    return torch.cat(phases).contiguous()
-
-
 def _calls(graph: fx.Graph, name: str) -> list[fx.Node]:
     return [n for n in graph.nodes if n.op == "call_module" and n.target == name]
 
@@ -216,18 +160,16 @@ def _fold(network: nn.Module, graph: fx.Graph, name: str, norm: nn.BatchNorm2d) 
 
 def _rewrite(network: nn.Module, graph: fx.Graph, name: str, deconv: nn.ConvTranspose2d) -> None:
     """Make `deconv`, a ReLU after it, and a 1x1 convolution after that phased convolutions."""
-    geometry = (deconv.kernel_size, deconv.stride, deconv.padding, deconv.output_padding)
-    if (
-        geometry != ((4, 4), (2, 2), (1, 1), (0, 0))
-        or deconv.dilation != (1, 1)
-        or deconv.groups != 1
-    ):
+    call = _only_call(graph, name)
+    if deconv.groups != 1 or len(call.args) + len(call.kwargs) != 1:
+        what = f"groups {deconv.groups}" if deconv.groups != 1 else "output_size given in the call"
         raise EdgeposeError(
-            f"{name}: no exact sub-pixel form for ConvTranspose2d with kernel "
-            f"{deconv.kernel_size}, stride {deconv.stride}, padding {deconv.padding}, "
-            f"output_padding {deconv.output_padding}, dilation {deconv.dilation}, groups {deconv.groups}",
-            fix="use kernel 4, stride 2, padding 1",
+            f"{name}: no sub-pixel form for a ConvTranspose2d with {what}",
+            fix="use groups=1 and output_padding (kernel 4, stride 2, padding 1 doubles a size)",
         )
+    rows, columns = phases_of(deconv)
+    interleave = Interleave(rows, columns)
+    phases = rows.stride * columns.stride
     node = _skip_identities(network, _only_call(graph, name))
     relu = _next(network, node, nn.ReLU)
     if relu is not None:
@@ -241,32 +183,36 @@ def _rewrite(network: nn.Module, graph: fx.Graph, name: str, deconv: nn.ConvTran
     with torch.device(deconv.weight.device):
         conv = PhasedConv2d(
             deconv.in_channels,
-            PHASES * deconv.out_channels,
-            2,
-            padding=1,
+            phases * deconv.out_channels,
+            (rows.taps, columns.taps),
+            padding=(rows.padding, columns.padding),
             relu=relu is not None,
-            interleave=head is None,
+            interleave=interleave if head is None else None,
         )
-    conv.weight = nn.Parameter(phased_weight(deconv.weight.detach()))
+    conv.weight = nn.Parameter(phased_weight(deconv.weight.detach(), rows, columns))
     bias = torch.zeros_like(deconv.weight[0, :, 0, 0]) if deconv.bias is None else deconv.bias
-    conv.bias = nn.Parameter(bias.detach().repeat(PHASES))
+    conv.bias = nn.Parameter(bias.detach().repeat(phases))
     _replace(network, name, conv)
     if relu is not None:
         _replace(network, str(relu.target), nn.Identity())
     if head is not None and layer is not None:
         _only_call(graph, str(head.target))
-        _replace(network, str(head.target), _phased_head(layer))
+        _replace(network, str(head.target), _phased_head(layer, interleave, phases))
 
 
-def _phased_head(layer: nn.Conv2d) -> PhasedConv2d:
-    """The same 1x1 convolution for each of the four phases."""
+def _phased_head(layer: nn.Conv2d, interleave: Interleave, phases: int) -> PhasedConv2d:
+    """The same 1x1 convolution for each of the phases, then the interleave."""
     with torch.device(layer.weight.device):
         head = PhasedConv2d(
-            PHASES * layer.in_channels, PHASES * layer.out_channels, 1, groups=PHASES
+            phases * layer.in_channels,
+            phases * layer.out_channels,
+            (1, 1),
+            groups=phases,
+            interleave=interleave,
         )
     bias = torch.zeros_like(layer.weight[:, 0, 0, 0]) if layer.bias is None else layer.bias
-    head.weight = nn.Parameter(layer.weight.detach().repeat(PHASES, 1, 1, 1))
-    head.bias = nn.Parameter(bias.detach().repeat(PHASES))
+    head.weight = nn.Parameter(layer.weight.detach().repeat(phases, 1, 1, 1))
+    head.bias = nn.Parameter(bias.detach().repeat(phases))
     return head
 
 

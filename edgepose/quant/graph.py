@@ -14,7 +14,7 @@ import dataclasses
 import difflib
 import warnings
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
@@ -25,18 +25,21 @@ from edgepose.models.deploy import to_deploy
 from edgepose.models.own import where
 from edgepose.models.plan import QuantPlan
 from edgepose.models.pose_model import PoseModel
+from edgepose.models.subpixel import PhasedConv2d
 from edgepose.quant.grid import round_scale, snap
-from edgepose.quant.observers import (
-    ActivationGrid,
-    HistogramGrid,
-    MaxGrid,
-    MovingMaxGrid,
-    WeightGridPerChannel,
-)
+from edgepose.quant.histograms import EntropyGrid, MseGrid, PercentileGrid
+from edgepose.quant.observers import ActivationGrid, MaxGrid, MovingMaxGrid, WeightGridPerChannel
 from edgepose.quant.pt2e import convert_pt2e, prepare_pt2e
-from edgepose.quant.quantizer import KEY, RELUS, PoseQuantizer, moved_inputs
+from edgepose.quant.quantizer import CONVOLUTIONS, KEY, RELUS, PoseQuantizer, moved_inputs
 
-OBSERVERS: dict[str, type[ActivationGrid]] = {"histogram": HistogramGrid, "minmax": MaxGrid}
+CalibrationMethod = Literal["minmax", "entropy", "percentile", "mse"]
+OBSERVERS: dict[str, type[ActivationGrid]] = {
+    "minmax": MaxGrid,
+    "entropy": EntropyGrid,
+    "percentile": PercentileGrid,
+    "mse": MseGrid,
+}
+DEFAULT_METHOD: CalibrationMethod = "mse"
 MAX_BATCH = 4096
 
 
@@ -78,7 +81,7 @@ def _first_lines(error: Exception) -> str:
 
 
 def prepare_calibration(
-    model: PoseModel, *, observer: str = "histogram", float_layers: Collection[str] | None = None
+    model: PoseModel, *, observer: str = DEFAULT_METHOD, float_layers: Collection[str] | None = None
 ) -> fx.GraphModule:
     """The deploy form with observers: run images through it under no_grad, then `finish`.
 
@@ -109,15 +112,52 @@ def prepare_qat(model: PoseModel, *, float_layers: Collection[str] | None = None
 
 
 def freeze_observers(prepared: nn.Module) -> None:
-    """Let activation scales stand from here on (kept in the state dict)."""
-    for grid in activation_grids(prepared).values():
-        grid.settle()
+    """Let activation scales stand from here on (kept in the state dict).
+
+    Raises EdgeposeError naming the tensors that were nothing but zeros, or never observed.
+    """
+    grids = activation_grids(prepared)
+    dead = [key for key, grid in grids.items() if not grid.settle()]
+    if dead:
+        more = f" (and of {len(dead) - 1} more: {', '.join(dead[1:4])})" if dead[1:] else ""
+        raise EdgeposeError(
+            f"the activations of {dead[0]} were all zero on every image{more}: there is no INT8 scale "
+            "for them, so nothing was quantized and the network before this stage is kept",
+            fix="look for the dead layer's weights and batch norm in the checkpoint, prune it away, or "
+            "calibrate on images like those in use",
+        )
+    for grid in grids.values():
         grid.disable_observer()
 
 
 def activation_grids(prepared: nn.Module) -> dict[str, ActivationGrid]:
     """Tensor key -> its fake quantizer, in graph order."""
     return {m.key: m for m in prepared.modules() if isinstance(m, ActivationGrid)}
+
+
+def layer_output(prepared: nn.Module, model: PoseModel, layer: str) -> str:
+    """The module of a prepared graph that gives what `layer` of `model` gives: its last INT8 tensor.
+
+    Raises EdgeposeError for a layer that the graph has no such tensor of.
+    """
+    names: dict[nn.Module, str] = {grid: name for name, grid in prepared.named_modules()}
+    found: list[str] = [
+        names[grid]
+        for key, grid in activation_grids(prepared).items()
+        if key == layer or key.startswith(f"{layer}.")
+    ]
+    layers = dict(model.module().named_modules())
+    rewritten = [
+        name
+        for name, module in layers.items()
+        if isinstance(module, nn.ConvTranspose2d | PhasedConv2d)
+    ]
+    if found and not any(name == layer or name.startswith(f"{layer}.") for name in rewritten):
+        return found[-1]
+    raise EdgeposeError(
+        f"the INT8 graph of {model.spec.arch} has no tensor that layer {layer!r} gives",
+        fix="name a block of the backbone, e.g. layer3 (deconvolutions are rewritten)",
+    )
 
 
 def finish(model: PoseModel, prepared: nn.Module, *, source: str) -> PoseModel:
@@ -242,6 +282,20 @@ def _annotated(
         if isinstance(grid, ActivationGrid):
             grid.key = node.args[0].meta[KEY]  # type: ignore[union-attr]
     return prepared
+
+
+def head_layers(model: PoseModel) -> list[str]:
+    """The convolutions of the deploy form that make the heatmaps, with nothing but moves behind."""
+    graph = export(deploy_form(model).module(), input_hw=model.spec.input_hw).graph
+    waiting: list[Any] = list(next(n for n in graph.nodes if n.op == "output").all_input_nodes)
+    found: dict[str, None] = {}
+    while waiting:
+        node = waiting.pop()
+        if node.target in CONVOLUTIONS:
+            found[str(node.args[1].target).removesuffix(".weight")] = None
+        elif node.op == "call_function":
+            waiting += [n for n in node.all_input_nodes if n.op != "get_attr"]
+    return list(found)
 
 
 def _float_by_nature(network: nn.Module) -> list[str]:

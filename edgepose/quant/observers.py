@@ -23,8 +23,6 @@ from edgepose.quant.grid import (
 from edgepose.quant.pt2e import FakeQuantizeBase
 
 EMA_MOMENTUM = 0.05
-HISTOGRAM_BINS = 2048
-_CANDIDATES = 256
 
 
 class WeightGridPerChannel(FakeQuantizeBase):  # type: ignore[misc]  # untyped library
@@ -136,17 +134,15 @@ class ActivationGrid(FakeQuantizeBase):  # type: ignore[misc]  # untyped library
     def calculate_qparams(self, **_: Any) -> tuple[Tensor, Tensor]:
         return self.scale, self.zero_point
 
-    def settle(self) -> None:
-        """Set the scale from what was observed. EdgeposeError where that is nothing but zeros."""
+    def settle(self) -> bool:
+        """Set the scale from what was observed; False where that is nothing but zeros."""
         if not self.observer_enabled.item():
-            return
+            return True
         bound = self.bound()
         if not bound.item() > 0:
-            raise EdgeposeError(
-                f"the activations of {self.key or 'a layer'} were all zero on every image",
-                fix="check the checkpoint (a dead layer), or calibrate on images like those in use",
-            )
+            return False
         self.scale.copy_(activation_scale(bound))
+        return True
 
     def forward(self, x: Tensor) -> Tensor:
         if self.observer_enabled.item():
@@ -180,46 +176,3 @@ class MaxGrid(ActivationGrid):
 
     def observe(self, x: Tensor) -> None:
         self.seen.copy_(torch.maximum(self.seen, self.largest(x)))
-
-
-class HistogramGrid(MaxGrid):
-    """The clipping bound with the least squared rounding and clipping error over all batches.
-
-    A histogram of |x| over [0, top), a power of two that doubles when it is exceeded: the counts,
-    and so the result, do not depend on how the images were cut into batches. The first bin is left
-    out: a ReLU's zeros cost nothing under any bound.
-    """
-
-    counts: Tensor
-    top: Tensor
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.register_buffer("counts", torch.zeros(HISTOGRAM_BINS, dtype=torch.float64))
-        self.register_buffer("top", torch.zeros(1))
-
-    def observe(self, x: Tensor) -> None:
-        largest = self.largest(x)
-        self.seen.copy_(torch.maximum(self.seen, largest))
-        if not largest > 0:
-            return
-        if not self.top.item() > 0:
-            self.top.copy_(torch.exp2(torch.ceil(torch.log2(largest))))
-        while largest > self.top:
-            pairs = self.counts.reshape(-1, 2).sum(1)
-            self.counts.copy_(torch.cat([pairs, torch.zeros_like(pairs)]))
-            self.top.mul_(2)
-        bins = x.detach().abs().mul_(HISTOGRAM_BINS / self.top.item()).to(torch.int32).flatten()
-        bins.clamp_(max=HISTOGRAM_BINS - 1)
-        self.counts.add_(torch.bincount(bins, minlength=HISTOGRAM_BINS))
-
-    def bound(self) -> Tensor:
-        if not self.seen.item() > 0:
-            return self.seen
-        width = self.top.double() / HISTOGRAM_BINS
-        centres = (torch.arange(HISTOGRAM_BINS, dtype=torch.float64) + 0.5) * width
-        bounds = self.seen.double() * torch.arange(1, _CANDIDATES + 1) / _CANDIDATES
-        steps = bounds[:, None] / self.quant_max
-        codes = torch.round(centres / steps).clamp_max(self.quant_max)
-        errors = ((codes * steps - centres).square() * self.counts)[:, 1:].sum(1)
-        return bounds[errors.argmin()].float().reshape(1)

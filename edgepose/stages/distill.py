@@ -70,11 +70,19 @@ class Config(FitConfig):
 
 
 def objective(
-    network: nn.Module, teacher: PoseModel | None, config: Config, *, num_joints: int
+    network: nn.Module,
+    teacher: PoseModel | None,
+    config: Config,
+    *,
+    num_joints: int,
+    input_hw: tuple[int, int] = (64, 64),
 ) -> Objective:
-    """Ground truth, and where there is a teacher its heatmaps and features; heads on inner layers."""
+    """Ground truth, and where there is a teacher its heatmaps and features; heads on inner layers.
+
+    input_hw: of an image that `network` takes
+    """
     truth = GroundTruth(ohkm=config.ohkm)
-    heads = supervised(network, config.supervision, num_joints=num_joints)
+    heads = supervised(network, config.supervision, num_joints=num_joints, input_hw=input_hw)
     if teacher is None:
         return Objective([(1.0, truth), *heads])
     master = teacher.module()
@@ -82,7 +90,8 @@ def objective(
     terms: list[tuple[float, nn.Module]] = [(1 - config.alpha, truth), (config.alpha, soft)]
     if config.features:
         links = [(link.student, link.teacher) for link in config.features]
-        terms.append((config.feature_weight, TeacherFeatures(network, master, links)))
+        features = TeacherFeatures(network, master, links, input_hw=input_hw)
+        terms.append((config.feature_weight, features))
     return Objective([*terms, *heads])
 
 
@@ -128,7 +137,9 @@ def teach(
         network,
         spec=spec,
         dataset=dataset,
-        loss=objective(network, context.teacher, config, num_joints=spec.num_joints),
+        loss=objective(
+            network, context.teacher, config, num_joints=spec.num_joints, input_hw=spec.input_hw
+        ),
         config=config,
         seed=context.seed,
         folder=context.folder,

@@ -57,11 +57,16 @@ class TeacherFeatures(nn.Module):
     """
 
     def __init__(
-        self, student: nn.Module, teacher: nn.Module, links: Sequence[tuple[str, str]]
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        links: Sequence[tuple[str, str]],
+        *,
+        input_hw: tuple[int, int] = (64, 64),
     ) -> None:
         super().__init__()
         ours, theirs = [a for a, _ in links], [b for _, b in links]
-        widths = channels(student, ours, what="student")
+        widths = channels(student, ours, what="student", input_hw=input_hw)
         wanted = channels(teacher, theirs, what="teacher")
         self.adapters = nn.ModuleList(nn.Conv2d(widths[a], wanted[b], 1) for a, b in links)
         self._taps = Taps(student, ours, what="student")
@@ -83,9 +88,16 @@ class TeacherFeatures(nn.Module):
 class InnerHeads(nn.Module):
     """(images, heatmaps, batch) -> the loss of heads on inner layers, which leave with the training."""
 
-    def __init__(self, network: nn.Module, layers: Sequence[str], *, num_joints: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        layers: Sequence[str],
+        *,
+        num_joints: int,
+        input_hw: tuple[int, int] = (64, 64),
+    ) -> None:
         super().__init__()
-        widths = channels(network, layers, what="network")
+        widths = channels(network, layers, what="network", input_hw=input_hw)
         self.heads = nn.ModuleList(nn.Conv2d(widths[name], num_joints, 1) for name in layers)
         self._taps, self._layers = Taps(network, layers, what="network"), tuple(layers)
 
@@ -115,12 +127,16 @@ class Objective(nn.Module):
 
 
 def supervised(
-    network: nn.Module, supervision: Supervision | None, *, num_joints: int
+    network: nn.Module,
+    supervision: Supervision | None,
+    *,
+    num_joints: int,
+    input_hw: tuple[int, int] = (64, 64),
 ) -> list[tuple[float, nn.Module]]:
     """The term of the heads on inner layers, where a recipe asks for them."""
     if supervision is None:
         return []
-    heads = InnerHeads(network, supervision.layers, num_joints=num_joints)
+    heads = InnerHeads(network, supervision.layers, num_joints=num_joints, input_hw=input_hw)
     return [(supervision.weight, heads)]
 
 

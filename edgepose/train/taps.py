@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,18 +41,23 @@ class Taps:
 
 
 @torch.no_grad()
-def channels(network: nn.Module, layers: Sequence[str], *, what: str) -> dict[str, int]:
-    """How many channels each named layer gives, found by running `network` once on a small input.
+def channels(
+    network: nn.Module,
+    layers: Sequence[str],
+    *,
+    what: str,
+    input_hw: tuple[int, int] = (64, 64),
+) -> dict[str, int]:
+    """How many channels each named layer gives, found by running a copy of `network` once.
 
+    input_hw: of the image that it is run on; a network prepared for QAT takes its own size only
     Raises EdgeposeError for an unknown layer and for one that does not give one (N, C, h, w) tensor.
     """
-    taps, training = Taps(network, layers, what=what), network.training
-    try:
-        parameter = next(network.parameters())
-        network.eval()(torch.zeros(1, 3, 64, 64, device=parameter.device))
-    finally:
-        network.train(training)
-        taps.remove()
+    probe = copy.deepcopy(
+        network
+    ).eval()  # observers and statistics of the network see nothing of it
+    taps = Taps(probe, layers, what=what)
+    probe(torch.zeros(1, 3, *input_hw, device=next(network.parameters()).device))
     for name in layers:
         output = taps.outputs.get(name)
         if not isinstance(output, Tensor) or output.dim() != 4:

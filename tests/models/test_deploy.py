@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from edgepose.errors import EdgeposeError
 from edgepose.models import build
-from edgepose.models.deploy import PhasedConv2d, rebuild, to_deploy
+from edgepose.models.deploy import rebuild, to_deploy
+from edgepose.models.subpixel import Interleave, PhasedConv2d, Phases, phases_of
 
 small = st.integers(1, 5)
 
@@ -81,21 +82,74 @@ def test_the_original_is_left_alone() -> None:
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
 
 
-@pytest.mark.parametrize(
-    "geometry",
-    [
-        {"kernel_size": 2, "stride": 2},
-        {"kernel_size": 4, "stride": 2, "padding": 0},
-        {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1},
-        {"kernel_size": 4, "stride": 1, "padding": 1},
-        {"kernel_size": 4, "stride": 2, "padding": 1, "groups": 2},
-    ],
-)
-def test_other_deconvolutions_are_refused_by_name(geometry: dict[str, int]) -> None:
+@st.composite
+def _geometries(draw: st.DrawFn) -> dict[str, tuple[int, int]]:
+    """A kernel, stride, padding, output_padding and dilation for each axis, as torch takes them."""
+    axes = []
+    for _ in range(2):
+        kernel, stride, dilation = (draw(st.integers(1, n)) for n in (5, 4, 2))
+        size = dilation * (kernel - 1) + 1
+        output_padding = draw(st.integers(0, max(stride, dilation) - 1))
+        axes.append((kernel, stride, draw(st.integers(0, size)), output_padding, dilation))
+    names = ("kernel_size", "stride", "padding", "output_padding", "dilation")
+    return dict(zip(names, zip(*axes, strict=True), strict=True))  # type: ignore[arg-type]
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    geometry=_geometries(), cin=small, cout=small, height=st.integers(1, 7), width=st.integers(1, 7),
+    norm=st.booleans(), relu=st.booleans(), joints=st.integers(0, 4), seed=st.integers(0, 2**16),
+)  # fmt: skip
+def test_every_ungrouped_deconvolution_has_an_exact_form(
+    geometry: dict[str, tuple[int, int]], cin: int, cout: int, height: int, width: int,
+    norm: bool, relu: bool, joints: int, seed: int,
+) -> None:  # fmt: skip
+    deconv = nn.ConvTranspose2d(cin, cout, **geometry)  # type: ignore[arg-type]
+    layers: list[nn.Module] = [deconv]
+    layers += [nn.BatchNorm2d(cout)] * norm + [nn.ReLU()] * relu
+    layers += [nn.Conv2d(cout, joints, 1)] if joints else []
+    network = _randomise(nn.Sequential(*layers), seed)
+    x = torch.randn(2, cin, height, width, generator=torch.Generator().manual_seed(seed))
+    sizes = [
+        (n - 1) * s - 2 * p + d * (k - 1) + o + 1
+        for n, k, s, p, o, d in zip((height, width), *geometry.values(), strict=True)
+    ]
+    assume(min(sizes) > 0)
+    deploy = to_deploy(network)
+    with torch.no_grad():
+        expected, got = network(x), deploy(x)
+    assert list(got.shape[2:]) == sizes
+    assert (got - expected).abs().max() <= 1e-5 * max(1.0, float(expected.abs().max()))
+    assert not any(isinstance(m, nn.ConvTranspose2d | nn.BatchNorm2d) for m in deploy.modules())
+    interleaves = [m for m in deploy.modules() if isinstance(m, Interleave)]
+    assert len(interleaves) == 1
+    if joints:  # on the joints, not on the deconvolution's channels
+        assert interleaves[0] is deploy.get_submodule(f"{len(layers) - 1}.interleave")
+
+
+def test_the_usual_deconvolution_computes_one_row_and_column_more_and_no_other() -> None:
+    rows, columns = phases_of(nn.ConvTranspose2d(2, 2, 4, stride=2, padding=1))
+    assert rows == columns == Phases(stride=2, size=4, taps=2, padding=1, first=1, last=1)
+    plain, _ = phases_of(nn.ConvTranspose2d(2, 2, 2, stride=2))
+    assert plain == Phases(stride=2, size=2, taps=1, padding=0, first=0, last=0)
+
+
+def test_deconvolutions_without_a_form_are_refused_by_name() -> None:
     network = nn.Sequential()
-    network.add_module("up", nn.ConvTranspose2d(2, 2, **geometry))
-    with pytest.raises(EdgeposeError, match=r"^up: .*kernel.*stride"):
+    network.add_module("up", nn.ConvTranspose2d(2, 2, 4, stride=2, padding=1, groups=2))
+    with pytest.raises(EdgeposeError, match=r"^up: .*groups 2"):
         to_deploy(network)
+
+    class Sized(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up = nn.ConvTranspose2d(2, 2, 3, stride=2, padding=1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.up(x, output_size=[8, 8])  # type: ignore[no-any-return]
+
+    with pytest.raises(EdgeposeError, match=r"^up: .*output_size"):
+        to_deploy(Sized())
 
 
 def test_a_batch_norm_that_cannot_be_folded_is_refused_by_name() -> None:

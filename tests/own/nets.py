@@ -71,10 +71,10 @@ class Scaled(Tiny):
         return super().forward(x) * self.gain
 
 
-class OddDeconvolution(Tiny):
+class GroupedDeconvolution(Tiny):
     def __init__(self, num_joints: int) -> None:
         super().__init__(num_joints)
-        self.up = nn.ConvTranspose2d(32, 16, 2, stride=2, bias=False)
+        self.up = nn.ConvTranspose2d(32, 16, 2, stride=2, groups=2, bias=False)
 
 
 class LooseNorm(Tiny):

@@ -117,7 +117,7 @@ def test_wrong_joint_counts_and_modules() -> None:
     [
         ("Undecided", ["cannot be traced", "nets.py, line", "if x.mean() > 0"]),
         ("Scaled", ["gain", "1x1 convolution"]),
-        ("OddDeconvolution", ["up: no exact sub-pixel form", "kernel 4, stride 2"]),
+        ("GroupedDeconvolution", ["up: grouped deconvolution", "groups=1"]),
         ("LooseNorm", ["the batch norm first", "after one convolution"]),
     ],
 )

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgepose.quant.grid import weight_scales
+from edgepose.quant.histograms import EntropyGrid, HistogramGrid, MseGrid, PercentileGrid
 from edgepose.quant.observers import (
     ActivationGrid,
-    HistogramGrid,
     MaxGrid,
     MovingMaxGrid,
     WeightGridPerChannel,
@@ -65,7 +66,7 @@ def test_histogram_clips_outliers_and_only_them() -> None:
     heavy = torch.cat([_sample(1, 100_000), torch.tensor([60.0])])
     uniform = torch.linspace(-1, 1, 10_001)
     for x, clips in ((heavy, True), (uniform, False)):
-        histogram, largest = HistogramGrid(), MaxGrid()
+        histogram, largest = MseGrid(), MaxGrid()
         for grid in (histogram, largest):
             grid(x)
             grid.settle()
@@ -78,7 +79,7 @@ def test_histogram_clips_outliers_and_only_them() -> None:
 @given(st.integers(0, 1000), st.lists(st.integers(1, 3999), max_size=6, unique=True))
 def test_histogram_does_not_depend_on_batches(seed: int, cuts: list[int]) -> None:
     x = _sample(seed).exp()
-    whole, parts = HistogramGrid(), HistogramGrid()
+    whole, parts = MseGrid(), MseGrid()
     whole(x)
     for part in torch.tensor_split(x, sorted(cuts)):
         parts(part)
@@ -86,3 +87,51 @@ def test_histogram_does_not_depend_on_batches(seed: int, cuts: list[int]) -> Non
     parts.settle()
     assert whole.top == parts.top
     assert whole.scale.item() == pytest.approx(parts.scale.item(), rel=0.01)
+
+
+def _settled(grid: ActivationGrid, x: torch.Tensor) -> float:
+    """The bound that a grid settles on."""
+    grid(x)
+    assert grid.settle()
+    return grid.scale.item() * 127
+
+
+def test_percentile_leaves_out_one_value_in_ten_thousand() -> None:
+    x = _sample(3, 200_000).exp().relu()
+    wanted = float(np.percentile(x.numpy(), 99.99))
+    largest = x.max().item()
+    assert wanted < 0.7 * largest
+    assert _settled(PercentileGrid(), x) == pytest.approx(wanted, abs=3 * largest / 1024)
+    assert _settled(PercentileGrid(), torch.cat([x, torch.zeros(10**6)])) == pytest.approx(
+        wanted, abs=3 * largest / 1024
+    )
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_entropy_clips_about_where_onnx_runtime_s_does(seed: int) -> None:
+    """Theirs looks at signed histograms: twice the levels that ours has for magnitudes."""
+    from onnxruntime.quantization.calibrate import HistogramCollector
+
+    x = torch.cat([_sample(seed, 100_000), 8 * _sample(seed + 9, 50)])
+    top = x.abs().max().item()
+    theirs = HistogramCollector("entropy", True, 1024, 256, 99.99, "same")
+    counts, edges = np.histogram(x.numpy(), 1024, (-top, top))
+    bounds = theirs.get_entropy_threshold((counts, edges, -top, top, top), 256)
+    ours = _settled(EntropyGrid(), x)
+    assert ours < 0.7 * top
+    assert ours == pytest.approx(float(bounds[1]), rel=0.3)
+
+
+@pytest.mark.parametrize("kind", [MseGrid, PercentileGrid, EntropyGrid])
+def test_no_answer_is_beyond_what_was_seen(kind: type[HistogramGrid]) -> None:
+    for x in (
+        torch.tensor([3.0]),
+        torch.linspace(0, 5, 999),
+        _sample(1, 40),
+        torch.full((9,), 2.0),
+    ):
+        bound = _settled(kind(), x)
+        assert 0 < bound <= x.abs().max().item() * 1.001
+    silent = kind()
+    silent(torch.zeros(9))
+    assert not silent.settle()

@@ -41,7 +41,7 @@ teacher:
 stages:
   distill: *few
   prune: {steps: 7, batch_size: 4, checkpoint_every: 2, mixed_precision: "no", ratio: 0.6}
-  qat: {steps: 7, batch_size: 4, checkpoint_every: 2, freeze_at: 0.5}
+  qat: {steps: 7, batch_size: 4, checkpoint_every: 2, freeze_observers_at: 0.5}
   quantize: {mode: static}
   export:
     targets: [jetson-xavier, coreml-ios17, onnx-android]
