@@ -10,7 +10,9 @@ import pytest
 import torch
 
 # Benchmarks exclude each other on a machine; test processes side by side must not.
-os.environ["EDGEPOSE_LOCK"] = os.path.join(tempfile.gettempdir(), f"edgepose-test-{os.getpid()}.lock")
+os.environ["EDGEPOSE_LOCK"] = os.path.join(
+    tempfile.gettempdir(), f"edgepose-test-{os.getpid()}.lock"
+)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
@@ -60,6 +61,15 @@ def no_latency_note(runtime: str) -> str | None:
     return f"{figure} not measured: {missing}; accuracy and size were measured on {means}"
 
 
+def open_native(artifact: Artifact) -> Any | None:
+    """Core ML itself where this is a Mac and the artifact is for it; None: a backend's executor."""
+    if artifact.manifest.runtime != "coreml" or sys.platform != "darwin":
+        return None
+    from edgepose.backends import coreml
+
+    return coreml.open_executor(artifact, engine="coreml")
+
+
 def bench_artifact(
     artifact: Artifact,
     executor: Any,
@@ -100,11 +110,12 @@ def bench_artifact(
     )
     notes += accuracy.pop("notes", [])
 
-    note = no_latency_note(manifest.runtime)
+    native = getattr(executor, "native", False)
+    note = None if native else no_latency_note(manifest.runtime)
     timed, other, after = _Timings(), None, None
     if note is None:
         load = OtherLoad()
-        if runs is None:
+        if runs is None or native:
             timed = _time_in_this_process(
                 artifact, executor, plan=chosen, batch=batch, threads=threads, clock=clock,
                 report=report,

@@ -67,9 +67,7 @@ class Comparison(Strict):
     notes: tuple[str, ...] = ()
 
 
-def compare_records(
-    first: BenchRecord, second: BenchRecord, *, anyway: bool = False
-) -> Comparison:
+def compare_records(first: BenchRecord, second: BenchRecord, *, anyway: bool = False) -> Comparison:
     """Two records that were measured apart, maybe on different days.
 
     Raises EdgeposeError where device or conditions differ, unless `anyway`.
@@ -219,9 +217,7 @@ class _Scored:
         )
 
 
-def _scores(
-    first: _Scored, second: _Scored
-) -> tuple[dict[str, DifferenceValue], list[str]]:
+def _scores(first: _Scored, second: _Scored) -> tuple[dict[str, DifferenceValue], list[str]]:
     shared = [name for name in first.metrics if name in second.metrics]
     if not shared:
         return {}, ["scores were not compared: not both have one of the same name"]

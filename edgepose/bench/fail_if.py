@@ -1,9 +1,9 @@
 """Conditions of a release check: `fps_p50 < 0.95x`, `pckh < -0.5`, `size_bytes > 5000000`.
 
-    NAME OP NUMBER     OP: < <= > >=
-    0.95x              times the baseline's value
-    -0.5, +0.5         a change against the baseline, in the value's unit (points for scores)
-    5000000            the value itself
+NAME OP NUMBER     OP: < <= > >=
+0.95x              times the baseline's value
+-0.5, +0.5         a change against the baseline, in the value's unit (points for scores)
+5000000            the value itself
 """
 
 from __future__ import annotations
