@@ -24,9 +24,9 @@ from edgepose.errors import EdgeposeError
 
 Report = Callable[[str, int, int], None]
 
-PROCESSES = 5
-ROUNDS = 20
-QUICK_ROUNDS = 8
+PROCESSES = 8
+ROUNDS = 12
+QUICK_ROUNDS = 5
 
 
 class RatioValue(Strict):

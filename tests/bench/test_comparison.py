@@ -18,7 +18,14 @@ from click.testing import CliRunner, Result
 import edgepose.bench
 import edgepose.cli
 from edgepose.bench.bench import bench_artifact
-from edgepose.bench.comparison import compare_artifacts, compare_records, runs_ms, time_in_turns
+from edgepose.bench.comparison import (
+    PROCESSES,
+    ROUNDS,
+    compare_artifacts,
+    compare_records,
+    runs_ms,
+    time_in_turns,
+)
 from edgepose.bench.environment import unlike
 from edgepose.bench.fail_if import check, figures, parse_fail_if
 from edgepose.bench.intervals import mean_interval, paired_ratio, tails, unpaired_ratio
@@ -67,8 +74,8 @@ def series(rng: np.random.Generator, count: int, *, mean_ms: float = 10.0) -> np
 
 def in_turns(rng: np.random.Generator, slower: float) -> bool:
     turns = []
-    for _ in range(5):
-        both = series(rng, 20 * 2 * 15).reshape(20, 2, 15)
+    for _ in range(PROCESSES):
+        both = series(rng, ROUNDS * 2 * 15).reshape(ROUNDS, 2, 15)
         layout = np.exp(rng.normal(0, 0.01))  # where memory fell in this process
         turns.append((both[:, 0], both[:, 1] * slower * layout))
     return paired_ratio(turns).differs
