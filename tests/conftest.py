@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,11 @@ from hypothesis import settings
 
 settings.register_profile("any machine", deadline=None)  # a busy machine is no counterexample
 settings.load_profile("any machine")
+# Benchmarks exclude each other on a machine; test processes side by side must not.
+os.environ["EDGEPOSE_LOCK"] = os.path.join(
+    tempfile.gettempdir(), f"edgepose-test-{os.getpid()}.lock"
+)
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

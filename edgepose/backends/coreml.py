@@ -139,6 +139,8 @@ class CoreMLExecutor:
     """Core ML itself, one image at a time. Written against coremltools' documentation: NOT YET RUN,
     for want of a Mac."""
 
+    native = True  # its times are Core ML's own
+
     def __init__(self, package: Path) -> None:
         if sys.platform != "darwin":
             raise EdgeposeError(

@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any
 
 from edgepose.artifact import Artifact
 from edgepose.bench.conditions import OtherLoad, notes_on, read_conditions
+from edgepose.bench.environment import environment_of
 from edgepose.bench.latency import (
     FRAME_HW,
     FULL,
     QUICK,
     Clock,
     Plan,
-    Timed,
-    drift_note,
     time_end_to_end,
     time_model,
 )
-from edgepose.bench.record import NOT_MEASURED, THIS_HOST, BenchRecord
+from edgepose.bench.record import (
+    NOT_MEASURED,
+    THIS_HOST,
+    BenchRecord,
+    LatencyMs,
+    Run,
+    environment_hash,
+)
+from edgepose.bench.runs import pooled, run_here
+from edgepose.bench.scores import score_fields
 from edgepose.data.base import PoseDataset
-from edgepose.evaluation import EvaluationSet, find_joints, metric_values, score
-from edgepose.metrics.metric import natural
+from edgepose.device.board import board_notes, read_clocks
+from edgepose.device.steadiness import spread_note, steadiness_notes
+from edgepose.evaluation import EvaluationSet, find_joints
 from edgepose.target import Target
 
 Report = Callable[[str, int, int], None]
 
 _STAND_INS = {
     "tensorrt": ("FPS", "no Jetson reached", "the exact ONNX, in ONNX Runtime on this host"),
-    "coreml": ("latency", "no Apple device reached", "the exact mlpackage, by the MIL interpreter"),
+    "coreml": (
+        "latency",
+        "no Apple device reached, it needs this command on a Mac with macOS 14 or newer",
+        "the exact mlpackage, by the MIL interpreter",
+    ),
 }
 """Runtimes that do not run here, and what executes their files instead."""
 
@@ -46,6 +61,15 @@ def no_latency_note(runtime: str) -> str | None:
     return f"{figure} not measured: {missing}; accuracy and size were measured on {means}"
 
 
+def open_native(artifact: Artifact) -> Any | None:
+    """Core ML itself where this is a Mac and the artifact is for it; None: a backend's executor."""
+    if artifact.manifest.runtime != "coreml" or sys.platform != "darwin":
+        return None
+    from edgepose.backends import coreml
+
+    return coreml.open_executor(artifact, engine="coreml")
+
+
 def bench_artifact(
     artifact: Artifact,
     executor: Any,
@@ -56,6 +80,7 @@ def bench_artifact(
     quick: bool = False,
     batch: int = 1,
     plan: Plan | None = None,
+    runs: int | None = None,
     domain: str | None = None,
     flip_test: bool = False,
     command: str | None = None,
@@ -69,6 +94,8 @@ def bench_artifact(
     target:  what the bench was asked for; by default what the artifact was made for
     threads: what `executor` was opened with, to be recorded
     quick:   about a second of calls each instead of at least 1,024 calls and ten seconds
+    runs:    time the artifact in so many fresh processes, one after the other; None: `executor` itself,
+             in this process
     flip_test: score with the heatmaps averaged over the crop and its mirror image; a note says so, and
              the latencies stay those of one pass
     Where the artifact's own runtime is not on this host, only accuracy and size are measured and
@@ -78,34 +105,34 @@ def bench_artifact(
     chosen = plan or (QUICK if quick else FULL)
     before = read_conditions()
     notes: list[str] = []
-    accuracy = _accuracy(
+    accuracy = accuracy_fields(
         artifact, executor, dataset, domain=domain, flip_test=flip_test, report=report
     )
     notes += accuracy.pop("notes", [])
 
-    note = no_latency_note(manifest.runtime)
-    model: Timed | None = None
-    end_to_end: Timed | None = None
-    resampler_name, other, after = None, None, None
+    native = getattr(executor, "native", False)
+    note = None if native else no_latency_note(manifest.runtime)
+    timed, other, after = _Timings(), None, None
     if note is None:
         load = OtherLoad()
-        _say(report, "time the model", 0)
-        model = time_model(
-            executor, artifact.input_hw, plan=chosen, batch=batch, threads=threads, clock=clock
-        )
-        _say(report, "time end to end", 1)
-        end_to_end, resampler_name = time_end_to_end(
-            executor, artifact, plan=chosen, threads=threads, clock=clock
-        )
-        _say(report, "time end to end", 2)
+        if runs is None or native:
+            timed = _time_in_this_process(
+                artifact, executor, plan=chosen, batch=batch, threads=threads, clock=clock,
+                report=report,
+            )  # fmt: skip
+        else:
+            timed = _time_runs(
+                artifact, runs, plan=chosen, batch=batch, threads=threads, report=report
+            )
         other, after = load.cores(), read_conditions()
-        notes += notes_on(before, other)
-        drift = drift_note(model.samples_ms)
-        notes += [drift] if drift else []
-        if not (model.settled and end_to_end.settled):
-            notes.append("the times had not settled when the warm-up ended")
+        notes += [*notes_on(before, other), *timed.notes]
         if target is not None and target.device != "local":
             note = f"timed on this host's CPU; no device of target {target.name} was reached"
+    ran = timed.executor or executor.description
+    environment = environment_of(
+        before, executor=ran, threads=threads,
+        batch=timed.model.batch if timed.model else None, resampler=timed.resampler,
+    )  # fmt: skip
 
     return BenchRecord(
         artifact=manifest.name,
@@ -116,16 +143,19 @@ def bench_artifact(
         executor=executor.description,
         counted_file=counted_name(artifact),
         size_bytes=artifact.counted_size_bytes,
-        model_ms=model.latency if model else None,
-        end_to_end_ms=end_to_end.latency if end_to_end else None,
-        model_samples_ms=_samples(model),
-        end_to_end_samples_ms=_samples(end_to_end),
-        frame_hw=FRAME_HW if end_to_end else None,
-        resampler=resampler_name,
-        latency_origin=THIS_HOST if model else NOT_MEASURED,
+        model_ms=timed.model,
+        end_to_end_ms=timed.end_to_end,
+        model_samples_ms=_rounded(timed.model_samples_ms),
+        end_to_end_samples_ms=_rounded(timed.end_to_end_samples_ms),
+        frame_hw=FRAME_HW if timed.end_to_end else None,
+        resampler=timed.resampler,
+        latency_origin=THIS_HOST if timed.model else NOT_MEASURED,
         latency_note=note,
         quick=quick,
+        runs=timed.runs,
         other_load_cores=None if other is None else round(other, 3),
+        environment=environment,
+        environment_sha256=environment_hash(environment),
         conditions=before,
         conditions_after=after,
         notes=tuple(notes),
@@ -134,7 +164,85 @@ def bench_artifact(
     )
 
 
-def _accuracy(
+@dataclass(frozen=True)
+class _Timings:
+    """What was timed, however it was."""
+
+    model: LatencyMs | None = None
+    end_to_end: LatencyMs | None = None
+    model_samples_ms: Sequence[float] = ()
+    end_to_end_samples_ms: Sequence[float] = ()
+    resampler: str | None = None
+    runs: tuple[Run, ...] = ()
+    notes: tuple[str, ...] = ()
+    executor: str | None = None
+
+
+def _time_in_this_process(
+    artifact: Artifact,
+    executor: Any,
+    *,
+    plan: Plan,
+    batch: int,
+    threads: int | None,
+    clock: Clock,
+    report: Report | None,
+) -> _Timings:
+    notes = []
+    moments = [read_clocks()]
+    _say(report, "time the model", 0)
+    model = time_model(
+        executor, artifact.input_hw, plan=plan, batch=batch, threads=threads, clock=clock
+    )
+    moments.append(read_clocks())
+    _say(report, "time end to end", 1)
+    end_to_end, resampler_name = time_end_to_end(
+        executor, artifact, plan=plan, threads=threads, clock=clock
+    )
+    moments.append(read_clocks())
+    _say(report, "time end to end", 2)
+    for i, (phase, timed) in enumerate((("model", model), ("end_to_end", end_to_end))):
+        notes += steadiness_notes(phase, timed.samples_ms, moments[i], moments[i + 1])
+        if not timed.settled:
+            notes.append(f"the times ({phase}) had not settled when the warm-up ended")
+    return _Timings(
+        model.latency, end_to_end.latency, model.samples_ms.tolist(),
+        end_to_end.samples_ms.tolist(), resampler_name, notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _time_runs(
+    artifact: Artifact,
+    runs: int,
+    *,
+    plan: Plan,
+    batch: int,
+    threads: int | None,
+    report: Report | None,
+) -> _Timings:
+    """Each in a fresh process of the runner that boards get: cold start and memory are the model's."""
+    results = []
+    for i in range(runs):
+        _say(report, "time in fresh processes", i, runs)
+        results.append(run_here(artifact, plan=plan, batch=batch, threads=threads))
+    _say(report, "time in fresh processes", runs, runs)
+    notes: list[str] = []
+    for i, found in enumerate(results):
+        said = found.document
+        general = board_notes(said["board"])  # notes_on says them, of the whole time
+        prefix = "" if runs == 1 else f"run {i + 1}: "
+        notes += [prefix + note for note in said["notes"] if note not in general]
+    model, model_samples = pooled(results, "model", threads)
+    end_to_end, end_to_end_samples = pooled(results, "end_to_end", threads)
+    each = tuple(found.run(threads) for found in results)
+    notes += spread_note([run.model_ms.p50 for run in each if run.model_ms is not None])
+    return _Timings(
+        model, end_to_end, model_samples.tolist(), end_to_end_samples.tolist(),
+        results[0].document.get("resampler"), each, tuple(notes), results[0].document["executor"],
+    )  # fmt: skip
+
+
+def accuracy_fields(
     artifact: Artifact,
     executor: Any,
     dataset: PoseDataset | EvaluationSet | None,
@@ -156,16 +264,14 @@ def _accuracy(
     if data.truth.skeleton.joints != skeleton.joints:
         return {"notes": [f"accuracy was not measured: the data has {data.truth.skeleton.name} "
                           "labels, the model other joints; `edgepose eval` compares by name"]}  # fmt: skip
-    metric = natural(data.truth)
     flip_index = skeleton.flip_index if flip_test else None
     joints = find_joints(executor, data, codec=codec, flip_index=flip_index, report=report)
     return {
         "notes": ["accuracy with the flip test: heatmaps averaged with the mirrored crop's"]
         if flip_test
         else [],
-        "metrics": metric_values(score(joints, data, metric), data.truth.skeleton),
+        **score_fields(joints, data),
         "metrics_origin": THIS_HOST,
-        "persons": len(data),
         "domain": domain,
     }
 
@@ -176,10 +282,10 @@ def counted_name(artifact: Artifact) -> str:
     return counted[0] if len(counted) == 1 else counted[0].split("/")[0]
 
 
-def _samples(timed: Timed | None) -> tuple[float, ...]:
-    return () if timed is None else tuple(round(float(v), 5) for v in timed.samples_ms)
+def _rounded(samples_ms: Sequence[float]) -> tuple[float, ...]:
+    return tuple(round(value, 5) for value in samples_ms)
 
 
-def _say(report: Report | None, what: str, done: int) -> None:
+def _say(report: Report | None, what: str, done: int, total: int = 2) -> None:
     if report is not None:
-        report(what, done, 2)
+        report(what, done, total)

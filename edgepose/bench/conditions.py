@@ -201,14 +201,17 @@ class OtherLoad:
         self._start = self._sample()
 
     def _sample(self) -> tuple[float, float, float] | None:
-        """Seconds: (monotonic clock, all processors' busy time, this process's CPU time)."""
+        """Seconds: (monotonic clock, all processors' busy time, CPU time of this process and of those
+        that it started and that have ended)."""
         lines = (_read(self._root / "proc/stat") or "").splitlines()
         words = lines[0].split() if lines else []
         if len(words) < 9 or words[0] != "cpu":
             return None
         user, nice, system, _idle, _iowait, irq, softirq, steal = (float(w) for w in words[1:9])
         busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-        return time.monotonic(), busy, time.process_time()
+        children = os.times()
+        ours = time.process_time() + children.children_user + children.children_system
+        return time.monotonic(), busy, ours
 
     def cores(self) -> float | None:
         """Mean number of cores busy with other work; None where the system does not tell."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.artifact import Artifact
+from edgepose.bench.intervals import mean_interval
 from edgepose.bench.record import LatencyMs
 from edgepose.device.geometry import box_to_crop, crop_matrix, region_wh, resampler
 from edgepose.device.timing import measure
@@ -78,19 +79,30 @@ def time_calls(
         min_seconds=plan.seconds,
         clock=clock,
     )
-    latency = LatencyMs(
-        p50=timing.p50_ms,
-        p90=timing.p90_ms,
-        p99=timing.p99_ms,
-        mean=timing.mean_ms,
-        min=timing.min_ms,
-        max=float(timing.samples_ms.max()),
-        count=timing.count,
-        warmup=timing.warmup_calls,
+    latency = latency_of(
+        timing.samples_ms, warmup=timing.warmup_calls, batch=batch, threads=threads
+    )
+    return Timed(latency, timing.samples_ms, timing.settled)
+
+
+def latency_of(
+    samples_ms: NDArray[np.float64], *, warmup: int | None, batch: int, threads: int | None
+) -> LatencyMs:
+    """The figures of a series of calls."""
+    p50, p90, p99 = (float(v) for v in np.percentile(samples_ms, (50, 90, 99)))
+    return LatencyMs(
+        p50=p50,
+        p90=p90,
+        p99=p99,
+        mean=float(samples_ms.mean()),
+        mean_ci95=mean_interval(samples_ms),
+        min=float(samples_ms.min()),
+        max=float(samples_ms.max()),
+        count=len(samples_ms),
+        warmup=warmup,
         batch=batch,
         threads=threads,
     )
-    return Timed(latency, timing.samples_ms, timing.settled)
 
 
 def time_model(
@@ -143,19 +155,3 @@ def time_end_to_end(
 
 def _noise(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-
-
-def drift_note(samples_ms: NDArray[np.float64], *, tolerance: float = 0.05) -> str | None:
-    """A sentence where the last third's median is off the first third's by over `tolerance`."""
-    third = len(samples_ms) // 3
-    if third < 10:
-        return None
-    first, last = np.median(samples_ms[:third]), np.median(samples_ms[-third:])
-    change = float(last / first - 1)
-    if abs(change) <= tolerance:
-        return None
-    word = "slower" if change > 0 else "faster"
-    return (
-        f"drift: the last third of the calls was {abs(change):.0%} {word} than the first; "
-        "the machine throttled, or other work came and went"
-    )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from edgepose.artifact import MANIFEST_NAME, Artifact
 from edgepose.bench.bench import counted_name
 from edgepose.bench.board import Board, Gone, Report, names_and_hashes
+from edgepose.bench.environment import environment_of
 from edgepose.bench.latency import FULL, QUICK, Plan
 from edgepose.bench.record import (
     NOT_MEASURED,
@@ -26,15 +25,17 @@ from edgepose.bench.record import (
     Conditions,
     DeviceRun,
     JointDistance,
-    LatencyMs,
-    Metrics,
-    MetricValue,
     Origin,
+    environment_hash,
     save_record,
 )
 from edgepose.bench.runner_file import runner_bytes
+from edgepose.bench.runs import LONGEST_S, Results, pooled
+from edgepose.bench.scores import score_fields
 from edgepose.data.base import PoseDataset
+from edgepose.device.board import board_notes
 from edgepose.device.pack import Pack, pack_bytes
+from edgepose.device.steadiness import spread_note
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import (
     EvaluationSet,
@@ -42,15 +43,11 @@ from edgepose.evaluation import (
     Runs,
     find_joints,
     joint_shift,
-    metric_values,
-    score,
 )
-from edgepose.metrics.metric import natural
 from edgepose.target import Target
 
 PARTIAL = "record-partial.json"
 WAIT_S = 10.0
-LONGEST_S = 4 * 3600.0
 
 
 class Partial(EdgeposeError):
@@ -59,29 +56,6 @@ class Partial(EdgeposeError):
     def __init__(self, problem: str, fix: str, *, record: BenchRecord | None) -> None:
         super().__init__(problem, fix)
         self.record = record
-
-
-@dataclass(frozen=True)
-class _Results:
-    """Files of a job, as they came back."""
-
-    files: Mapping[str, bytes]
-
-    @property
-    def document(self) -> dict[str, Any]:
-        return dict(json.loads(self.files.get("result.json", b"{}")))
-
-    def samples_ms(self, phase: str) -> NDArray[np.float64]:
-        data = self.files.get(f"{phase}.f64", b"")
-        return np.frombuffer(data[: len(data) // 8 * 8], dtype="<f8")
-
-    def joints(self, executor: str) -> Joints | None:
-        data = self.files.get("joints.npz")
-        if data is None:
-            return None
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            crop_xy, image_xy, found = (arrays[key] for key in ("crop_xy", "image_xy", "score"))
-        return Joints(crop_xy=crop_xy, image_xy=image_xy, score=found, executor=executor)
 
 
 def bench_there(
@@ -132,6 +106,7 @@ def bench_on_device(
     quick: bool = False,
     batch: int = 1,
     plan: Plan | None = None,
+    runs: int = 1,
     runtime: str = "auto",
     command: str | None = None,
     report: Report | None = None,
@@ -139,6 +114,7 @@ def bench_on_device(
     """Score and time an artifact on a board; nothing about the board is changed.
 
     data: cropped for the artifact's input; None: not scored. domain: its name
+    runs: processes on the board that time it, one after the other; the first also scores
     host: the same artifact's executor here, to compare the joints with
     Raises EdgeposeError where nothing could be measured, Partial where the benchmark ended early.
     """
@@ -155,12 +131,18 @@ def bench_on_device(
     if data is not None and _scorable(artifact, data):
         files["pack"] = pack_bytes(_pack(data))
         job["pack"] = sha256(files["pack"]).hexdigest()
+    scored = "pack" in job
     files["job"] = json.dumps(job, sort_keys=True).encode()
+    files["again"] = json.dumps({**job, "pack": None}, sort_keys=True).encode()
     sent = board.send(files, report=report)
-    identity = uuid.uuid4().hex
-    results, failure = _run_job(board, identity, sha256(files["job"]).hexdigest(), report=report)
+    results: list[Results] = []
+    failure: EdgeposeError | None = None
+    while len(results) < runs and failure is None:
+        asked = sha256(files["again" if results else "job"]).hexdigest()
+        found, failure = _run_job(board, uuid.uuid4().hex, asked, report=report)
+        results.append(found)
     record = _record(
-        artifact, results, data if "pack" in job else None, target=target, domain=domain, host=host,
+        artifact, results, data if scored else None, target=target, domain=domain, host=host,
         threads=threads, quick=quick, command=command, board=board, sent=sent, report=report,
         partial=None if failure is None else failure.problem,
     )  # fmt: skip
@@ -186,7 +168,7 @@ def _pack(data: EvaluationSet) -> Pack:
 
 def _run_job(
     board: Board, identity: str, job: str, *, report: Report | None
-) -> tuple[_Results, EdgeposeError | None]:
+) -> tuple[Results, EdgeposeError | None]:
     """Start, follow and collect a job: (what came back, why it ended early)."""
     name, seen = board.transport.name, "start"
     started = time.monotonic()
@@ -212,7 +194,7 @@ def _run_job(
             board.in_root("stop", "--job", identity, timeout_s=20)
         raise
     except Gone as gone:
-        return _Results({}), gone
+        return Results({}), gone
     failure: EdgeposeError | None = None
     if state["status"] == "failed":
         failure = EdgeposeError(f"{name}: {state['error']['problem']}", fix=state["error"]["fix"])
@@ -226,12 +208,12 @@ def _run_job(
         for path, entry in state["results"].items()
         if path != "log.txt"
     }
-    return _Results(files), failure
+    return Results(files), failure
 
 
 def _record(
     artifact: Artifact,
-    results: _Results,
+    results: Sequence[Results],
     data: EvaluationSet | None,
     *,
     target: Target,
@@ -245,28 +227,28 @@ def _record(
     partial: str | None,
     report: Report | None,
 ) -> BenchRecord:
-    said, manifest = results.document, artifact.manifest
+    said, manifest = results[0].document, artifact.manifest
     conditions = _conditions(said.get("board"), board.transport.name)
     origin = Origin(kind="measured", where=f"{conditions.name} ({board.transport.name})")
     executor = said.get("executor", "nothing: the model was not loaded")
-    joints = results.joints(executor)
-    metrics: Metrics = {}
+    joints = results[0].joints(executor)
+    scores: dict[str, Any] = {}
     distance = None
     if joints is not None and data is not None:
-        metrics = _metrics(joints, data)
+        scores = score_fields(joints, data)
         if host is not None:
             distance = _distance(joints, host, data, artifact, report=report)
-    timings = said.get("timings", {})
-    latencies = {
-        phase: _latency(results.samples_ms(phase), timings.get(phase), threads)
-        for phase in ("model", "end_to_end")
-    }
+    elif joints is not None:
+        scores = {"persons": len(joints.score)}
+    model, model_samples = pooled(results, "model", threads)
+    end_to_end, end_to_end_samples = pooled(results, "end_to_end", threads)
+    notes = _notes(results)
     note = None
-    if latencies["model"] is None:
-        note = partial or next(
-            (n for n in said.get("notes", []) if n.startswith("no latency")), None
-        )
+    if model is None:
+        note = partial or next((n for n in notes if n.startswith("no latency")), None)
         note = note or "latency was not measured"
+    each = tuple(found.run(threads) for found in results)
+    notes += spread_note([run.model_ms.p50 for run in each if run.model_ms is not None])
     device = DeviceRun(
         transport=board.transport.name,
         runner_sha256=sha256(runner_bytes()).hexdigest(),
@@ -275,6 +257,11 @@ def _record(
         connection_drops=board.drops,
         **{key: said[key] for key in _SAID if key in said},
     )
+    resampler = said.get("resampler") if end_to_end else None
+    environment = environment_of(
+        conditions, executor=executor, threads=threads, batch=model.batch if model else None,
+        resampler=resampler, board=said.get("board"),
+    )  # fmt: skip
     return BenchRecord(
         artifact=manifest.name,
         artifact_sha256=artifact.sha256,
@@ -284,54 +271,48 @@ def _record(
         executor=executor,
         counted_file=counted_name(artifact),
         size_bytes=artifact.counted_size_bytes,
-        metrics=metrics,
-        persons=None if joints is None else len(joints.score),
-        domain=domain if metrics else None,
-        metrics_origin=origin if metrics else NOT_MEASURED,
-        model_ms=latencies["model"],
-        end_to_end_ms=latencies["end_to_end"],
-        frame_hw=said.get("frame_hw") if latencies["end_to_end"] else None,
-        resampler=said.get("resampler") if latencies["end_to_end"] else None,
-        latency_origin=origin if latencies["model"] else NOT_MEASURED,
+        domain=domain if "metrics" in scores else None,
+        metrics_origin=origin if "metrics" in scores else NOT_MEASURED,
+        model_ms=model,
+        end_to_end_ms=end_to_end,
+        frame_hw=said.get("frame_hw") if end_to_end else None,
+        resampler=resampler,
+        latency_origin=origin if model else NOT_MEASURED,
         latency_note=note,
         quick=quick,
-        model_samples_ms=_rounded(results.samples_ms("model")),
-        end_to_end_samples_ms=_rounded(results.samples_ms("end_to_end")),
+        model_samples_ms=_rounded(model_samples),
+        end_to_end_samples_ms=_rounded(end_to_end_samples),
+        runs=each,
+        environment=environment,
+        environment_sha256=environment_hash(environment),
         conditions=conditions,
-        notes=tuple(n for n in said.get("notes", []) if not n.startswith("no latency")),
+        notes=tuple(n for n in notes if not n.startswith("no latency")),
         command=command,
         device=device,
         partial=partial,
+        **scores,
     )
 
 
-_SAID = (
-    "runtime", "phases", "board", "clocks_after", "build", "timings", "load_seconds",
-    "first_inference_ms", "peak_memory_bytes", "gpu_memory_used_bytes",
-)  # fmt: skip
+def _notes(results: Sequence[Results]) -> list[str]:
+    """What the first run said, and what others said of their own times."""
+    first: list[str] = results[0].document.get("notes", [])
+    notes = list(first)
+    for i, found in enumerate(results[1:], start=2):
+        said = found.document
+        general = board_notes(said["board"]) if "board" in said else []
+        notes += [f"run {i}: {n}" for n in said.get("notes", []) if n not in [*general, *first]]
+    return notes
 
 
 def _rounded(samples_ms: NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(round(float(value), 5) for value in samples_ms)
 
 
-def _latency(
-    samples_ms: NDArray[np.float64], said: Mapping[str, Any] | None, threads: int | None
-) -> LatencyMs | None:
-    """Percentiles of a finished phase. Of one that was cut off only the samples are kept."""
-    if said is None or not len(samples_ms):
-        return None
-    p50, p90, p99 = (float(v) for v in np.percentile(samples_ms, (50, 90, 99)))
-    return LatencyMs(
-        p50=p50, p90=p90, p99=p99, mean=float(samples_ms.mean()), min=float(samples_ms.min()),
-        max=float(samples_ms.max()), count=len(samples_ms), warmup=said["warmup"],
-        batch=said["batch"], threads=threads,
-    )  # fmt: skip
-
-
-def _metrics(joints: Joints, data: EvaluationSet) -> Metrics:
-    values = metric_values(score(joints, data, natural(data.truth)), data.truth.skeleton)
-    return {name: MetricValue.model_validate(value) for name, value in values.items()}
+_SAID = (
+    "runtime", "phases", "board", "clocks_after", "build", "timings", "load_seconds",
+    "first_inference_ms", "peak_memory_bytes", "gpu_memory_used_bytes",
+)  # fmt: skip
 
 
 def _distance(
@@ -343,7 +324,7 @@ def _distance(
     shift = joint_shift(joints, here)
     return JointDistance(
         p50=shift.p50, p99=shift.p99, off_share=shift.off_share, persons=shift.persons,
-        host_executor=here.executor, host_metrics=_metrics(here, data),
+        host_executor=here.executor, host_metrics=score_fields(here, data)["metrics"],
     )  # fmt: skip
 
 

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Mapping
+from hashlib import sha256
 from os import PathLike
-from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from edgepose.bench.document import Strict as Strict
+from edgepose.bench.document import read_document as read_document
+from edgepose.bench.document import to_json_bytes as to_json_bytes
 from edgepose.device.files import write_atomic
-from edgepose.errors import EdgeposeError
 
-RECORD_VERSION: Final = 1
-
-
-class Strict(BaseModel):
-    """Frozen, refuses unknown keys, and refuses NaN: what is not known is `null`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-Document = TypeVar("Document", bound=Strict)
+RECORD_VERSION: Final = 2
 
 
 class Origin(Strict):
@@ -44,12 +37,16 @@ NOT_MEASURED = Origin(kind="not_measured")
 
 
 class LatencyMs(Strict):
-    """Milliseconds per call of `batch` images. `count` calls were timed after `warmup` calls."""
+    """Milliseconds per call of `batch` images. `count` calls were timed after `warmup` calls.
+
+    mean_ci95: of the mean, by bootstrap over blocks of neighbouring calls
+    """
 
     p50: float
     p90: float
     p99: float
     mean: float | None = None
+    mean_ci95: tuple[float, float] | None = None
     min: float | None = None
     max: float | None = None
     count: int | None = None
@@ -154,6 +151,54 @@ class DeviceRun(Strict):
     connection_drops: int = 0
 
 
+class Run(Strict):
+    """One process of a benchmark. The record's samples are those of its runs, one after the other.
+
+    load_seconds:      importing the runtime, reading and preparing the model (building apart)
+    first_inference_ms: the first call; both together are the cold start
+    energy_mj:         per call of the model alone, where the power is known; energy_from: by whom
+    """
+
+    model_ms: LatencyMs | None = None
+    end_to_end_ms: LatencyMs | None = None
+    load_seconds: float | None = None
+    first_inference_ms: float | None = None
+    peak_memory_bytes: int | None = None
+    energy_mj: float | None = None
+    energy_from: str | None = None
+
+    @property
+    def cold_start_ms(self) -> float | None:
+        """From a process without the model to its first result."""
+        if self.load_seconds is None or self.first_inference_ms is None:
+            return None
+        return 1e3 * self.load_seconds + self.first_inference_ms
+
+
+class PersonCounts(Strict):
+    """Per person, in the data's order: joints that were right, joints that could be scored."""
+
+    right: tuple[int, ...]
+    scored: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _possible(self) -> PersonCounts:
+        if len(self.right) != len(self.scored):
+            raise ValueError("right and scored are not of the same people")
+        if any(not 0 <= a <= b for a, b in zip(self.right, self.scored, strict=True)):
+            raise ValueError("more joints are right than could be scored")
+        return self
+
+
+Environment = dict[str, str | int | float | None]
+"""What two latencies must have in common to be compared, by name."""
+
+
+def environment_hash(environment: Mapping[str, Any]) -> str:
+    """SHA-256 over the sorted entries."""
+    return sha256(json.dumps(dict(environment), sort_keys=True).encode()).hexdigest()
+
+
 class BenchRecord(Strict):
     """One artifact, measured: `record.json`.
 
@@ -162,11 +207,15 @@ class BenchRecord(Strict):
     *_samples_ms:    every call in the order it was made
     latency_note:    why there is no latency, or what to know about it
     other_load_cores: cores that other processes used while the clock ran
+    runs:            processes that were timed; empty: the one that wrote this
+    per_person:      of scores that are shares of joints, for paired comparisons on the same data
+    data_sha256:     of the labels and crops' places that were scored
+    environment:     see bench/environment.py; environment_sha256: its hash
     device:          the board that was measured; None: this host. `conditions` are of whichever ran
     partial:         why the benchmark ended early; what was measured before is in the record
     """
 
-    record_version: Literal[1] = RECORD_VERSION
+    record_version: Literal[2] = RECORD_VERSION
     artifact: str
     artifact_sha256: str
     target: str
@@ -178,6 +227,8 @@ class BenchRecord(Strict):
     metrics: Metrics = Field(default_factory=dict)
     persons: int | None = None
     domain: str | None = None
+    per_person: dict[str, PersonCounts] = Field(default_factory=dict)
+    data_sha256: str | None = None
     metrics_origin: Origin = NOT_MEASURED
     model_ms: LatencyMs | None = None
     end_to_end_ms: LatencyMs | None = None
@@ -188,7 +239,10 @@ class BenchRecord(Strict):
     quick: bool = False
     model_samples_ms: tuple[float, ...] = ()
     end_to_end_samples_ms: tuple[float, ...] = ()
+    runs: tuple[Run, ...] = ()
     other_load_cores: float | None = None
+    environment: Environment
+    environment_sha256: str
     conditions: Conditions
     conditions_after: Conditions | None = None
     notes: tuple[str, ...] = ()
@@ -202,55 +256,23 @@ class BenchRecord(Strict):
             raise ValueError("latency_origin must say whether model_ms was measured")
         if self.model_ms is None and not self.latency_note:
             raise ValueError("a record without latency needs latency_note")
+        if environment_hash(self.environment) != self.environment_sha256:
+            raise ValueError("environment_sha256 is not the hash of environment")
         return self
+
+    @property
+    def spread(self) -> float | None:
+        """(highest - lowest) / median of the runs' p50; None where there are not two."""
+        p50 = sorted(run.model_ms.p50 for run in self.runs if run.model_ms is not None)
+        if len(p50) < 2:
+            return None
+        middle = (p50[(len(p50) - 1) // 2] + p50[len(p50) // 2]) / 2
+        return (p50[-1] - p50[0]) / middle
 
     @property
     def fps(self) -> float | None:
         """Images per second of the model alone."""
         return None if self.model_ms is None else self.model_ms.fps
-
-
-def to_json_bytes(document: Strict) -> bytes:
-    """Stable, readable JSON with a newline at the end; a list of numbers stays on one line."""
-    text = json.dumps(document.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    # A raw line break never stands inside a JSON string, so this touches lists of numbers only.
-    flat = re.sub(r"\[\n([-+\d.eE,\s]+?)\]", lambda m: f"[{' '.join(m[1].split())}]", text)
-    return (flat + "\n").encode()
-
-
-def read_document(
-    path: str | PathLike[str], model: type[Document], *, version_key: str, version: int
-) -> Document:
-    """Read and check a JSON document; EdgeposeError for what is missing, broken or too new."""
-    file = Path(path)
-    try:
-        data: Any = json.loads(file.read_bytes())
-    except OSError as error:
-        raise EdgeposeError(
-            f"cannot read {file}: {error.strerror or error}",
-            fix="give the path of a finished run or record",
-        ) from error
-    except ValueError as error:
-        raise EdgeposeError(
-            f"{file} is not JSON: {error}", fix="it may be cut short; run the command again"
-        ) from error
-    found = data.get(version_key) if isinstance(data, dict) else None
-    if found != version:
-        raise EdgeposeError(
-            f"{file} has {version_key} {found!r}; this edgepose reads {version}",
-            fix="run the command again with this version, or use the edgepose that wrote the file",
-        )
-    try:
-        return model.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        lines = [
-            f"{'.'.join(str(part) for part in item['loc']) or 'document'}: {item['msg']}"
-            for item in error.errors()
-        ]
-        raise EdgeposeError(
-            f"{file} does not follow its schema:\n    " + "\n    ".join(lines[:10]),
-            fix="write it with edgepose instead of by hand, or run the command again",
-        ) from error
 
 
 def save_record(record: BenchRecord, path: str | PathLike[str]) -> None:

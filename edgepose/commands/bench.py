@@ -1,9 +1,13 @@
-"""`edgepose bench`: an artifact on its target's device, or on this host."""
+"""`edgepose bench`: an artifact on its target's device, or on this host; two against each other."""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,13 +20,20 @@ from edgepose.commands.shared import (
     threads_option,
 )
 
+if TYPE_CHECKING:
+    from edgepose.bench.comparison import Comparison
+    from edgepose.bench.fail_if import FailIf
+    from edgepose.bench.record import BenchRecord
+
 
 @click.command(
     cls=Command,
     example="edgepose bench --target host\nedgepose bench --target jetson-xavier --artifact DIR --quick\n"
-    "edgepose bench --target jetson-xavier --device ssh://nvidia@xavier",
+    "edgepose bench --target jetson-xavier --device ssh://nvidia@xavier\n"
+    "edgepose bench --target host --runs 5 --baseline release.json --fail-if 'fps_p50 < 0.95x'\n"
+    "edgepose bench --compare old/artifacts/host new/artifacts/host",
 )
-@click.option("--target", "target_name", required=True, help="See `edgepose targets`.")
+@click.option("--target", "target_name", default=None, help="See `edgepose targets`.")
 @click.option(
     "--artifact", "folder", type=click.Path(path_type=Path), default=None,
     help="Artifact folder [default: that target's, in the newest finished run].",
@@ -44,11 +55,33 @@ from edgepose.commands.shared import (
     "--device-folder", default="~/.cache/edgepose-device", show_default=True,
     envvar="EDGEPOSE_DEVICE_FOLDER", help="Where files and engines are kept on the device.",
 )  # fmt: skip
+@click.option(
+    "--runs", type=click.IntRange(1, 100), default=1, show_default=True,
+    help="Independent runs, each in a process of its own.",
+)  # fmt: skip
+@click.option(
+    "--batch", type=click.IntRange(1), default=1, show_default=True,
+    help="Images per call of the model-only latency.",
+)  # fmt: skip
+@click.option(
+    "--compare", "compared", nargs=2, type=click.Path(path_type=Path), default=None,
+    metavar="A B", help="Two record.json, or two artifact folders that take turns on this computer.",
+)  # fmt: skip
+@click.option(
+    "--baseline", type=click.Path(path_type=Path), default=None,
+    help="A record.json to hold the new one against.",
+)  # fmt: skip
+@click.option(
+    "--fail-if", "fail_if", multiple=True, metavar="CONDITION",
+    help="Exit code 1 where it holds: 'fps_p50 < 0.95x' (of the baseline), 'pckh < -0.5' (change), "
+    "'size_bytes > 5000000' (the value). Repeatable.",
+)  # fmt: skip
+@click.option("--anyway", is_flag=True, help="Compare across different devices or conditions.")
 @click.option("--clean", is_flag=True, help="Remove everything of ours from the device afterwards.")
 @threads_option
 @json_option
 def bench(
-    target_name: str,
+    target_name: str | None,
     folder: Path | None,
     out: Path,
     data: str,
@@ -57,6 +90,12 @@ def bench(
     device: str | None,
     device_python: str,
     device_folder: str,
+    runs: int,
+    batch: int,
+    compared: tuple[Path, Path] | None,
+    baseline: Path | None,
+    fail_if: tuple[str, ...],
+    anyway: bool,
     clean: bool,
     threads: int | None,
     as_json: bool,
@@ -67,17 +106,38 @@ def bench(
     """
     from edgepose import api
     from edgepose.artifact import Artifact
-    from edgepose.bench.bench import bench_artifact
+    from edgepose.bench.bench import bench_artifact, open_native
     from edgepose.bench.board import Board
+    from edgepose.bench.comparison import compare_records
+    from edgepose.bench.fail_if import parse_fail_if
     from edgepose.bench.on_device import bench_there
-    from edgepose.bench.record import save_record
+    from edgepose.bench.record import load_record, save_record
     from edgepose.bench.transport import chosen_device, open_transport
     from edgepose.errors import EdgeposeError
     from edgepose.newest import newest_artifact
     from edgepose.report.terminal import bench_text, wants_color
     from edgepose.target import load_target
 
+    conditions = [parse_fail_if(text) for text in fail_if]
+    if compared is not None:
+        if target_name or baseline or device or folder:
+            raise click.UsageError("--compare needs no target, artifact, device or baseline")
+        _compare(
+            compared, data, conditions, anyway=anyway, threads=threads, batch=batch, quick=quick,
+            processes=runs, as_json=as_json,
+        )  # fmt: skip
+        return
+    if target_name is None:
+        raise click.UsageError("give --target (see edgepose targets), or --compare A B")
+    if conditions and baseline is None:
+        raise click.UsageError("--fail-if needs --baseline or --compare")
+    former = None if baseline is None else load_record(baseline)
     target = load_target(target_name)
+    if former is not None and former.target != target.name:
+        raise EdgeposeError(
+            f"{baseline} was measured for {former.target}, not for {target.name}",
+            fix="give that target's own baseline",
+        )
     if folder is None:
         folder = newest_artifact(out, target)
         click.echo(f"newest finished run: {folder.parent.parent}", err=True)
@@ -90,8 +150,9 @@ def bench(
         )
     words = f"edgepose bench --target {target_name}"
     words += (" --quick" if quick else "") + (" --flip" if flip else "")
+    words += (f" --runs {runs}" if runs > 1 else "") + (f" --batch {batch}" if batch > 1 else "")
     path = folder.parent.parent / f"bench-{target.name}" / "record.json"
-    executor = api.open_executor(artifact, work=folder, threads=threads)
+    executor = open_native(artifact) or api.open_executor(artifact, work=folder, threads=threads)
     place = chosen_device(device, target)
     if clean and place is None:
         raise click.UsageError("--clean needs a device")
@@ -99,17 +160,20 @@ def bench(
         raise click.UsageError("--flip is for scores on this computer, a device runs one pass")
     with progress_bars() as progress:
         if place is None:
-            record = bench_artifact(
-                artifact,
-                executor,
-                api.open_data(data),
-                target=target,
-                threads=threads,
-                quick=quick,
-                flip_test=flip,
-                command=words,
-                report=progress,
-            )
+            with _alone(f"bench of {folder}"):
+                record = bench_artifact(
+                    artifact,
+                    executor,
+                    api.open_data(data),
+                    target=target,
+                    threads=threads,
+                    quick=quick,
+                    batch=batch,
+                    runs=runs,
+                    flip_test=flip,
+                    command=words,
+                    report=progress,
+                )
             save_record(record, path)
         else:
             record = bench_there(
@@ -121,12 +185,96 @@ def bench(
                 host=executor,
                 threads=threads,
                 quick=quick,
+                batch=batch,
+                runs=runs,
                 clean=clean,
                 command=f"{words} --device {place}",
                 report=progress,
             )
     if as_json:
         print_json(record.model_dump(mode="json"))
+    else:
+        click.echo(bench_text(record, color=wants_color(sys.stdout)))
+        click.echo(f"record: {path}")
+    if former is not None:
+        found = compare_records(former, record, anyway=anyway)
+        _judge(found, conditions, former, record, as_json=as_json)
+
+
+def _compare(
+    paths: tuple[Path, Path],
+    data: str,
+    conditions: list[FailIf],
+    *,
+    anyway: bool,
+    threads: int | None,
+    batch: int,
+    quick: bool,
+    processes: int,
+    as_json: bool,
+) -> None:
+    """--compare: two records as they are, or two artifacts measured now."""
+    from edgepose import api
+    from edgepose.bench.comparison import PROCESSES, compare_artifacts, compare_records
+    from edgepose.bench.record import load_record
+    from edgepose.errors import EdgeposeError
+
+    folders = [path.is_dir() for path in paths]
+    if all(folders):
+        if conditions:
+            raise click.UsageError("--fail-if needs records: bench both, then compare these")
+        with progress_bars() as progress, _alone(f"comparison of {paths[0]} and {paths[1]}"):
+            found = compare_artifacts(
+                paths, api.open_data(data), threads=threads, batch=batch, quick=quick,
+                processes=processes if processes > 1 else PROCESSES, report=progress,
+            )  # fmt: skip
+        _judge(found, [], None, None, as_json=as_json)
         return
-    click.echo(bench_text(record, color=wants_color(sys.stdout)))
-    click.echo(f"record: {path}")
+    if any(folders):
+        raise EdgeposeError(
+            f"{paths[0]} and {paths[1]} are a record and a folder",
+            fix="give two record.json or two artifact folders; for one of each use --baseline",
+        )
+    first, second = (load_record(path) for path in paths)
+    _judge(
+        compare_records(first, second, anyway=anyway), conditions, first, second, as_json=as_json
+    )
+
+
+def _judge(
+    found: Comparison,
+    conditions: list[FailIf],
+    first: BenchRecord | None,
+    second: BenchRecord | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print a comparison and its verdicts; exit code 1 where a condition fires."""
+    from edgepose.bench.fail_if import check
+    from edgepose.report.comparison import comparison_text, verdict_lines
+
+    verdicts = (
+        []
+        if first is None or second is None
+        else [check(condition, first, second) for condition in conditions]
+    )
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        click.echo(comparison_text(found))
+    for line in verdict_lines(verdicts, found):
+        click.echo(line, err=as_json)
+    if any(verdict.fired for verdict in verdicts):
+        sys.exit(1)
+
+
+@contextmanager
+def _alone(who: str) -> Iterator[None]:
+    """The lock that boards' benchmarks take, on this computer."""
+    from edgepose.device.lock import LOCK, take_lock
+
+    descriptor = take_lock(LOCK, who=who, where="on this computer")
+    try:
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,8 +1,9 @@
-"""The commands of the runner: info, build, run; and start, status, stop for a host far away.
+"""The commands of the runner: info, build, run, interleave; and start, status, stop for a host far away.
 
     python3 edgepose-device.pyz info
     python3 edgepose-device.pyz build --artifact DIR
     python3 edgepose-device.pyz run --artifact DIR [--pack FILE] [--quick]
+    python3 edgepose-device.pyz interleave --artifact DIR --other DIR
 
 The answer is one line of JSON on standard output; {"error": {"problem", "fix"}} with exit code 2.
 A folder of a host's own (`--root`) holds files/<sha256>, engines/ and jobs/<id>/. One benchmark runs
@@ -19,46 +20,18 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from typing import Any, Callable, Dict, List, Optional
 
 from .errors import DeviceError
 from .files import sha256_file
+from .lock import LOCK, take_lock
 from .receive import answer
 
-LOCK = os.path.join(tempfile.gettempdir(), "edgepose-device.lock")
 RESULTS = ("result.json", "joints.npz", "model.f64", "end_to_end.f64", "log.txt")
 QUICK = {"calls": 100, "seconds": 1.0, "warmup": 10, "max_warmup": 60}
 _SAFE_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
-
-
-def take_lock(path: str, *, who: str) -> int:
-    """The lock's descriptor, held until every process that has it is gone; DeviceError if taken."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-    except PermissionError:  # another user's file: reading is enough to lock it
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except OSError as error:
-        raise DeviceError(
-            "cannot use the lock {}: {}".format(path, error.strerror), fix="remove that file"
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        owner = os.read(descriptor, 200).decode("utf-8", "replace").strip()
-        os.close(descriptor)
-        raise DeviceError(
-            "another benchmark runs on the board" + (": " + owner if owner else ""),
-            fix="wait until it has ended; two at once would slow each other",
-        ) from None
-    try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, who.encode(), 0)
-    except OSError:
-        return descriptor  # not ours to write: the lock holds all the same
-    return descriptor
 
 
 def _write_state(folder: str, state: Dict[str, Any]) -> None:
@@ -267,6 +240,9 @@ def _run(options: argparse.Namespace) -> Dict[str, Any]:
     folder = os.path.abspath(options.out)
     os.makedirs(folder, exist_ok=True)
     plan: Dict[str, Any] = dict(QUICK) if options.quick else {}
+    for name in ("batch", "calls", "seconds", "warmup", "max_warmup"):
+        if getattr(options, name) is not None:
+            plan[name] = getattr(options, name)
     job = Job(
         artifact=options.artifact, pack=options.pack, runtime=options.runtime,
         threads=options.threads, engines=os.path.join(folder, "engines"), **plan,
@@ -274,6 +250,22 @@ def _run(options: argparse.Namespace) -> Dict[str, Any]:
     descriptor = take_lock(options.lock, who="run in {}".format(folder))
     try:
         return work(job, folder, report=lambda phase, done, total: None)
+    finally:
+        os.close(descriptor)
+
+
+def _interleave(options: argparse.Namespace) -> Dict[str, Any]:
+    from .interleave import Turns, interleave
+
+    folder = os.path.abspath(options.out)
+    os.makedirs(folder, exist_ok=True)
+    descriptor = take_lock(options.lock, who="interleave in {}".format(folder))
+    try:
+        return interleave(
+            [options.artifact, options.other], folder,
+            turns=Turns(options.rounds, options.block_seconds), threads=options.threads,
+            batch=options.batch or 1, runtime=options.runtime,
+        )  # fmt: skip
     finally:
         os.close(descriptor)
 
@@ -299,15 +291,27 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (
         ("build", "build the engine that this board needs"),
         ("run", "score and time an artifact"),
+        ("interleave", "time two artifacts in turns"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("--artifact", required=True, help="folder with artifact.json")
         command.add_argument("--out", default="edgepose-out", help="folder for results and engines")
         command.add_argument("--runtime", default="auto", help="tensorrt, trtexec or onnxruntime")
-    command.add_argument("--pack", help="evaluation pack")
-    command.add_argument("--threads", type=int)
-    command.add_argument("--quick", action="store_true", help="about a second of calls")
-    command.add_argument("--lock", default=LOCK, help=argparse.SUPPRESS)
+        if name == "build":
+            continue
+        command.add_argument("--threads", type=int)
+        command.add_argument("--batch", type=int, help="of the model-only times")
+        command.add_argument("--lock", default=LOCK, help=argparse.SUPPRESS)
+        if name == "run":
+            command.add_argument("--pack", help="evaluation pack")
+            command.add_argument("--quick", action="store_true", help="about a second of calls")
+            for count in ("--calls", "--warmup", "--max-warmup"):
+                command.add_argument(count, type=int)
+            command.add_argument("--seconds", type=float)
+        else:
+            command.add_argument("--other", required=True, help="the second artifact's folder")
+            command.add_argument("--rounds", type=int, default=20)
+            command.add_argument("--block-seconds", type=float, default=0.1)
     for name in ("start", "work", "status", "stop", "clean"):
         command = commands.add_parser(name)
         command.add_argument("--root", required=True)
@@ -328,6 +332,7 @@ def main(words: Optional[List[str]] = None) -> int:
         "info": info,
         "build": lambda: _build(o),
         "run": lambda: _run(o),
+        "interleave": lambda: _interleave(o),
         "start": lambda: start(o.root, o.job, o.file, lock=o.lock),
         "status": lambda: status(o.root, o.job, wait_s=o.wait, seen=o.seen),
         "stop": lambda: stop(o.root, o.job),

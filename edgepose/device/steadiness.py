@@ -54,7 +54,7 @@ def steadiness_notes(
         notes.append("throttling ({}): {}".format(what, "; ".join(causes)))
     if change is not None:
         word = "slower" if change > 0 else "faster"
-        cause = "" if causes else "; the board throttled, or other work came and went"
+        cause = "" if causes else "; the machine throttled, or other work came and went"
         notes.append(
             "drift ({}): the last third of the calls was {:.0%} {} than the first{}".format(
                 what, abs(change), word, cause
@@ -69,3 +69,16 @@ def steadiness_notes(
                 )
             )
     return notes
+
+
+def spread_note(p50_ms: List[float], *, tolerance: float = 0.05) -> List[str]:
+    """A sentence where the medians of independent runs lie further apart than `tolerance`."""
+    if len(p50_ms) < 2:
+        return []
+    apart = (max(p50_ms) - min(p50_ms)) / float(np.median(p50_ms))
+    if apart <= tolerance:
+        return []
+    return [
+        "spread: the p50 of {} runs lie {:.0%} apart; a difference smaller than that says "
+        "nothing".format(len(p50_ms), apart)
+    ]

@@ -12,8 +12,6 @@ import io
 import json
 import os
 import resource
-import shutil
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -27,9 +25,9 @@ from .errors import DeviceError
 from .files import write_atomic
 from .geometry import box_to_crop, crop_matrix, normalise, region_wh, resampler
 from .pack import read_pack
+from .power import Sensors
 from .runtimes import open_engine
 from .steadiness import steadiness_notes
-from .tegrastats import summary
 from .timing import measure
 from .trtexec_engine import TrtexecEngine
 
@@ -68,29 +66,6 @@ class Job:
     warmup: int = 50
     max_warmup: int = 500
     engines: str = "engines"
-
-
-class _Power:
-    """tegrastats beside the measurement, where the board has it; its lines go to a file."""
-
-    def __init__(self, folder: str) -> None:
-        self._path = os.path.join(folder, "tegrastats.txt")
-        program = shutil.which("tegrastats")
-        self._process: Optional[subprocess.Popen[bytes]] = None
-        if program is not None:
-            with open(self._path, "wb") as stream:
-                self._process = subprocess.Popen(
-                    [program, "--interval", "500"],
-                    stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.DEVNULL,
-                )  # fmt: skip
-
-    def stop(self) -> Dict[str, Any]:
-        if self._process is None:
-            return {}
-        self._process.terminate()
-        self._process.wait()
-        with open(self._path, encoding="utf-8", errors="replace") as stream:
-            return summary(stream.read())
 
 
 class _Samples:
@@ -183,8 +158,16 @@ def frame_to_joints(contract: Contract, engine: Engine) -> Callable[[], NDArray[
     return once
 
 
-def peak_memory_bytes() -> int:
-    """The most memory that this process has held."""
+def peak_memory_bytes(status: str = "/proc/self/status") -> int:
+    """The most memory that this process has held.
+
+    Linux's own figure of the program: getrusage there also counts whoever started it.
+    """
+    if os.path.exists(status):
+        with open(status, encoding="utf-8") as stream:
+            for line in stream:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak) * (1 if sys.platform == "darwin" else 1024)
 
@@ -269,7 +252,7 @@ class _Work:
         samples = _Samples(
             self.folder, phase, lambda done: self.report("time " + phase, min(done, job.calls), job.calls)
         )  # fmt: skip
-        before, power = read_clocks(), _Power(self.folder)
+        before, power = read_clocks(), Sensors(self.folder)
         try:
             timing = measure(
                 call, warmup=job.warmup, max_warmup=job.max_warmup, repeats=job.calls,
@@ -299,7 +282,7 @@ class _Work:
         self.result["timings"][phase] = entry
 
     def _by_trtexec(self, engine: TrtexecEngine, batch: int) -> None:
-        before, power = read_clocks(), _Power(self.folder)
+        before, power = read_clocks(), Sensors(self.folder)
         try:
             times = engine.times_ms(calls=self.job.calls, seconds=self.job.seconds, warmup_ms=2000)
         finally:

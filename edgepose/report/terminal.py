@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import IO
 
 from rich import box
@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgepose.bench.record import BenchRecord, DeviceRun
+from edgepose.bench.record import BenchRecord, DeviceRun, Run
 from edgepose.report import text
 from edgepose.report.record import Measured, Report
 
@@ -84,6 +84,8 @@ def bench_text(record: BenchRecord, *, width: int = 80, color: bool = False) -> 
             figures = " / ".join(text.milliseconds(p) for p in parts)
             table.add_row(label, f"{figures}  p50/p90/p99", str(record.latency_origin))
             table.add_row("  FPS", f"{latency_ms.fps:.1f}", f"from p50, batch {latency_ms.batch}")
+    for label, shown in _run_figures(record.runs):
+        table.add_row(label, shown, str(record.latency_origin))
     if record.model_ms is None:
         table.add_row("latency, FPS", text.DASH, "not measured")
     console.print(table)
@@ -118,6 +120,25 @@ def bench_text(record: BenchRecord, *, width: int = 80, color: bool = False) -> 
     return _finish(console)
 
 
+def _run_figures(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Cold start, memory and energy of the runs that were timed; the runs' p50 where there are more."""
+    timed = [run for run in runs if run.model_ms is not None]
+    figures = []
+    if len(timed) > 1:
+        p50 = " ".join(text.milliseconds(run.model_ms.p50) for run in timed if run.model_ms)
+        figures.append((f"p50 of {len(timed)} runs, ms", p50))
+    cold = [run.cold_start_ms for run in timed if run.cold_start_ms is not None]
+    if cold:
+        figures.append(("cold start, ms", f"{cold[0]:.0f}  load and first call"))
+    memory = [run.peak_memory_bytes for run in timed if run.peak_memory_bytes is not None]
+    if memory:
+        figures.append(("peak memory", text.size(max(memory))))
+    energy = [run for run in timed if run.energy_mj is not None]
+    if energy:
+        figures.append(("energy, mJ", f"{energy[0].energy_mj:.1f}  {energy[0].energy_from}"))
+    return figures
+
+
 def _device_lines(device: DeviceRun) -> list[str]:
     """What only a board's record says: how it was reached, its joints against this host's, memory."""
     lines = [f"reached by {device.transport}, ran in {device.runtime}"]
@@ -127,8 +148,6 @@ def _device_lines(device: DeviceRun) -> list[str]:
     if device.build:
         word = "kept from before" if device.build.get("cached") else "built now"
         lines.append(f"engine {word}: {device.build['seconds']:.0f} s to build")
-    if device.peak_memory_bytes:
-        lines.append(f"peak memory of the process {device.peak_memory_bytes / 1e6:.0f} MB")
     shift = device.joints_vs_host
     if shift is not None:
         lines.append(

@@ -100,6 +100,11 @@ def latency_long(latency_ms: LatencyMs) -> str:
     figures = ", ".join(
         f"{name} {milliseconds(getattr(latency_ms, name))}" for name in ("p50", "p90", "p99")
     )
+    if latency_ms.max is not None:
+        figures += f", max {milliseconds(latency_ms.max)}"
+    if latency_ms.mean is not None and latency_ms.mean_ci95 is not None:
+        low, high = (milliseconds(value) for value in latency_ms.mean_ci95)
+        figures += f", mean {milliseconds(latency_ms.mean)} [{low}, {high}]"
     how = []
     if latency_ms.count is not None:
         warm = f" after {latency_ms.warmup} to warm up" if latency_ms.warmup is not None else ""

@@ -13,7 +13,7 @@ import edgepose
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = (
     "test_decode", "test_timing", "test_pack", "test_tegrastats", "test_steadiness",
-    "test_tensorrt_engine",
+    "test_tensorrt_engine", "test_power",
 )  # fmt: skip
 pytestmark = pytest.mark.slow
 BLOCKED = ("torch", "onnx", "onnxruntime", "pydantic", "click", "cv2", "yaml")
