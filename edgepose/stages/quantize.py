@@ -18,6 +18,7 @@ from edgepose.models.plan import QuantPlan
 from edgepose.models.pose_model import PoseModel
 from edgepose.quant.calibrate import calibrate
 from edgepose.quant.graph import deploy_form
+from edgepose.recipe import Budget
 from edgepose.strict_model import ExistingPath
 from edgepose.target import Target
 
@@ -32,7 +33,7 @@ class Config(BaseModel):
     calibration: ExistingPath | None = None
 
 
-def check(config: Config, *, targets: tuple[Target, ...], size_mb: float | None) -> None:
+def check(config: Config, *, targets: tuple[Target, ...], budget: Budget) -> None:
     """Raise EdgeposeError where a target cannot execute what `config` asks for."""
     refused = [t.name for t in targets if t.runtime != "onnx_mobile"]
     if config.mode == "dynamic" and refused:
@@ -45,7 +46,7 @@ def check(config: Config, *, targets: tuple[Target, ...], size_mb: float | None)
 def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
     """The model in deploy form with a complete quantization plan."""
     if config.mode == "dynamic":
-        check(config, targets=context.targets, size_mb=context.size_mb)
+        check(config, targets=context.targets, budget=context.budget)
         deploy = deploy_form(model)
         plan = QuantPlan(mode="dynamic", source="none")
         return PoseModel(dataclasses.replace(deploy.spec, quant=plan), deploy.tensors)
