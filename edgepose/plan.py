@@ -36,9 +36,7 @@ from edgepose.target import load_target
 from edgepose.train.config import FitConfig
 from edgepose.weights import is_here
 
-GLOBAL = (
-    "prune.mode global reads the weights: the run decides by those that the stages before it trained"
-)
+GLOBAL = "prune.mode global reads the weights: the run decides by those that the stages before it trained"
 
 
 def make_plan(recipe: Recipe) -> dict[str, Any]:

@@ -119,7 +119,7 @@ class Student(_Weights):
 
 
 def _macs(value: object) -> object:
-    """"1.2 GMAC" as a number."""
+    """ "1.2 GMAC" as a number."""
     found = MACS_PATTERN.fullmatch(value) if isinstance(value, str) else None
     return value if found is None else float(found[1]) * MACS_UNITS[found[2]]
 

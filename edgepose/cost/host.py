@@ -51,27 +51,34 @@ class Calibration:
 
 def host_estimator(target: Target) -> Estimator:
     """The cost model of this machine's CPU at the target's precision."""
-    if target.runtime != "onnx_mobile":
+    if target.runtime != "onnx_mobile" or target.precision == "fp16":
         raise EdgeposeError(
-            f"no latency can be estimated for {target.name}: this host does not run {target.runtime}",
+            f"no latency can be estimated for {target.name}: {target.runtime} in {target.precision} is "
+            "not what this host's CPU runs",
             fix="ask the latency of target host",
         )
-    found = calibration("fp32" if target.precision == "fp16" else target.precision)
+    found = calibration(target.precision)
     return Estimator(
         target.name, found.figures, "calibrated on this host (roofline)", found.largest_error
     )
 
 
-def calibration(precision: Precision, *, folder: Path | None = None) -> Calibration:
-    """This machine's figures, from the cache where this processor and ONNX Runtime were measured."""
-    key = json.dumps([VERSION, precision, _processor(), os.cpu_count(), ort.__version__])
+def calibration(
+    precision: Precision, *, threads: int | None = None, folder: Path | None = None
+) -> Calibration:
+    """This machine's figures, from the cache where this processor and ONNX Runtime were measured.
+
+    threads: as a session is given them; None: one per core
+    """
+    cores = threads or os.cpu_count()
+    key = json.dumps([VERSION, precision, _processor(), cores, ort.__version__])
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
     file = (folder or cache_folder()) / "host" / f"{name}.json"
     if file.exists():
         kept = json.loads(file.read_text())
         figures = Figures(**{**kept["figures"], "fused": tuple(kept["figures"]["fused"])})
         return Calibration(figures, kept["median_error"], kept["largest_error"])
-    found = fit(layer_times(precision), precision)
+    found = fit(layer_times(precision, threads=threads), precision)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, json.dumps(asdict(found), indent=1).encode())
     return found
@@ -87,17 +94,26 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def layer_times(precision: Precision) -> list[tuple[LayerCost, float]]:
+def layer_times(
+    precision: Precision, *, threads: int | None = None
+) -> list[tuple[LayerCost, float]]:
     """(layer, milliseconds of one call) for every one of `LAYERS`; the fastest call counts, which
     other work on the machine disturbs least."""
-    return [(_layer(*shape), _time(*shape, precision)) for shape in LAYERS]
+    return [(_layer(*shape), _time(shape, precision, threads)) for shape in LAYERS]
 
 
 def _layer(channels: int, side: int, kernel: int) -> LayerCost:
     weights = channels * channels * kernel**2
     hw = (side, side)
     return LayerCost(
-        f"{channels}x{side}x{kernel}", "Conv2d", weights * side**2, weights, channels, hw, channels, hw
+        f"{channels}x{side}x{kernel}",
+        "Conv2d",
+        weights * side**2,
+        weights,
+        channels,
+        hw,
+        channels,
+        hw,
     )
 
 
@@ -123,11 +139,14 @@ def fit(times: list[tuple[LayerCost, float]], precision: Precision) -> Calibrati
     return Calibration(made(best.x, step), float(np.median(off)), float(off.max()))
 
 
-def _time(channels: int, side: int, kernel: int, precision: Precision) -> float:
+def _time(shape: tuple[int, int, int], precision: Precision, threads: int | None) -> float:
     """Milliseconds of one convolution within a chain of them."""
+    channels, side, kernel = shape
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.inter_op_num_threads = 1
+    if threads is not None:
+        options.intra_op_num_threads = threads
     # Times the difference of two chains, so that the call itself drops out.
     sessions = [
         ort.InferenceSession(
@@ -162,7 +181,10 @@ def _chain(channels: int, side: int, kernel: int, length: int, precision: Precis
     if precision == "int8":
         scale = constant("scale", np.float32(0.02))
         weight_scale = constant("weight_scale", np.full(channels, 1e-3, np.float32))
-        zero, weight_zero = constant("zero", np.uint8(0)), constant("wz", np.zeros(channels, np.int8))
+        zero, weight_zero = (
+            constant("zero", np.uint8(0)),
+            constant("wz", np.zeros(channels, np.int8)),
+        )
     for number in range(length):
         target = f"y{number}"
         if precision == "int8":

@@ -137,7 +137,9 @@ def stated_figures(target: Target, precision: Precision) -> Figures:
     tops = {"int8": "int8_tops", "fp16": "fp16_tflops", "fp32": "fp32_tflops"}[precision]
     peak = None if hardware is None else getattr(hardware, tops)
     if hardware is None or peak is None or hardware.bandwidth_gb_s is None:
-        missing = f"hardware.{tops}" if hardware is None or peak is None else "hardware.bandwidth_gb_s"
+        missing = (
+            f"hardware.{tops}" if hardware is None or peak is None else "hardware.bandwidth_gb_s"
+        )
         raise EdgeposeError(
             f"no latency can be estimated for {target.name}: its file has no {missing}",
             fix=f"add {missing} to the target's file, or ask a latency of another target",

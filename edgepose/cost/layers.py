@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from edgepose.models.deploy import PhasedConv2d
+
 # Leaf modules that cost nothing of their own: folded into the layer before, or mere views.
 _FREE = (nn.modules.batchnorm._BatchNorm, nn.ReLU, nn.Identity, nn.Dropout, nn.Flatten)
 
@@ -64,15 +66,22 @@ class LayerCost:
 
 def _weighted(name: str, layer: nn.Module, source: Tensor, output: Tensor) -> LayerCost:
     weight: Tensor = layer.weight  # type: ignore[assignment]
-    down = isinstance(layer, nn.ConvTranspose2d)  # works per input position, not per output position
-    at = source if down else output
+    channels, hw = output.shape[1], (output.shape[2], output.shape[3])
+    if isinstance(layer, PhasedConv2d):  # what comes out may be interleaved already
+        pad, kernel = int(layer.padding[0]), layer.kernel_size[0]
+        side = 2 * pad + 1 - kernel
+        channels, hw = layer.out_channels, (source.shape[2] + side, source.shape[3] + side)
+    down = isinstance(
+        layer, nn.ConvTranspose2d
+    )  # works per input position, not per output position
+    positions = source.shape[2] * source.shape[3] if down else hw[0] * hw[1]
     return LayerCost(
         name=name,
-        kind=type(layer).__name__,
-        macs=weight.numel() * at.shape[2] * at.shape[3],
+        kind="ConvTranspose2d" if down else "Conv2d",
+        macs=weight.numel() * positions,
         weights=weight.numel(),
-        channels=output.shape[1],
-        output_hw=(output.shape[2], output.shape[3]),
+        channels=channels,
+        output_hw=hw,
         in_channels=source.shape[1],
         input_hw=(source.shape[2], source.shape[3]),
         groups=int(layer.groups),  # type: ignore[arg-type]
@@ -117,7 +126,7 @@ def kernel_costs(network: nn.Module, *, input_hw: tuple[int, int]) -> list[Layer
         layer.register_forward_hook(note)
 
     for name, layer in shadow.named_modules():
-        if not any(layer.children()):
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) or not any(layer.children()):
             watch(name, layer)
     with torch.no_grad():
         shadow(torch.zeros(1, 3, *input_hw, device="meta"))

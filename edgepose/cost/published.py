@@ -51,7 +51,10 @@ class _Dense(nn.Module):
 
     def __init__(self, cin: int) -> None:
         super().__init__()
-        self.norm, self.reduce = nn.MaxPool2d(1), nn.Conv2d(cin, 128, 1)  # the norm is a kernel here
+        self.norm, self.reduce = (
+            nn.MaxPool2d(1),
+            nn.Conv2d(cin, 128, 1),
+        )  # the norm is a kernel here
         self.grow, self.concat = nn.Conv2d(128, 32, 3, padding=1), _Concat()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,9 +80,7 @@ class _Branch(nn.Module):
 
     def __init__(self, cin: int, outputs: int) -> None:
         super().__init__()
-        self.up = nn.Sequential(
-            *(nn.ConvTranspose2d(c, 256, 4, 2, 1) for c in (cin, 256, 256))
-        )
+        self.up = nn.Sequential(*(nn.ConvTranspose2d(c, 256, 4, 2, 1) for c in (cin, 256, 256)))
         self.attention, self.times = nn.Conv2d(256, 256, 3, padding=1), Add()
         self.head = nn.Conv2d(256, outputs, 1)
 

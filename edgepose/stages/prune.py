@@ -205,9 +205,7 @@ def _fine_tune(
     teach(network.train(), spec=model.spec, config=config, context=context, label=label)
 
 
-def _in_rounds(
-    model: PoseModel, plan: Narrowing, config: Config, context: Context
-) -> nn.Module:
+def _in_rounds(model: PoseModel, plan: Narrowing, config: Config, context: Context) -> nn.Module:
     """Prune a part, fine-tune, and so on; a finished round is kept, so that a killed run continues.
 
     The widths are those of the plan; which channels go is decided anew by each round's weights.

@@ -106,7 +106,9 @@ class Channels:
         for number, group in enumerate(self.groups):
             for dep, indices in group.members:
                 name = self._names.get(dep.target.module)
-                if name is None or not isinstance(dep.target.module, nn.Conv2d | nn.ConvTranspose2d):
+                if name is None or not isinstance(
+                    dep.target.module, nn.Conv2d | nn.ConvTranspose2d
+                ):
                     continue
                 out = self._pruner.DG.is_out_channel_pruning_fn(dep.handler)
                 depthwise = dep.target.module.groups == dep.target.module.in_channels > 1

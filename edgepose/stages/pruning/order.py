@@ -6,7 +6,6 @@ that fits, then by single steps that still fit behind it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -65,9 +64,10 @@ def read_sensitivity(path: Path) -> Sensitivity:
         ) from error
     for curve in found.groups:
         rising = all(a < b for a, b in pairwise(curve.ratios))
-        if len(curve.ratios) != len(curve.drop) or not rising or not 0 <= curve.ratios[0]:
+        if len(curve.ratios) != len(curve.drop) or not rising or not curve.ratios[0] >= 0:
             raise EdgeposeError(
-                f"{path}: {curve.layer} needs as many drops as ratios, and ratios that rise", fix=fix
+                f"{path}: {curve.layer} needs as many drops as ratios, and ratios that rise",
+                fix=fix,
             )
         if curve.ratios[-1] >= 1 or not np.isfinite(curve.drop).all():
             raise EdgeposeError(

@@ -118,7 +118,9 @@ def _far(used: dict[str, float], limits: Sequence[Limit], step: int) -> str | No
 
 def _refuse(limit: Limit, least: float, step: int) -> None:
     digits = max(0, 3 - len(f"{int(least)}")) if least >= 1 else 3
-    above = f"{least * 1.005 + 0.5 * 10**-digits:.{digits}f}"  # never rounded to below what is needed
+    above = (
+        f"{least * 1.005 + 0.5 * 10**-digits:.{digits}f}"  # never rounded to below what is needed
+    )
     raise EdgeposeError(
         f"a budget of {limit} cannot be met: with {step} channels left in every group "
         f"{limit.needs.format(f'{least:.{digits}f} {limit.unit}')}",
