@@ -125,7 +125,7 @@ def narrowing(
 
 def _needs(limit: Limit, used: float) -> str:
     scale, unit = (1e9, "GMAC") if limit.key == "macs" else (1.0, limit.unit)
-    return f"{used / scale:.3g} of {limit.most / scale:g} {unit}"
+    return f"{used / scale:.4g} of {limit.most / scale:g} {unit}"
 
 
 def narrow(
