@@ -122,8 +122,28 @@ def test_the_fit_finds_the_figures_that_made_the_times() -> None:
 def test_this_host_is_measured_once_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "LAYERS", ((16, 16, 3), (32, 8, 3), (16, 8, 1), (64, 8, 3)))
-    first = host.calibration("int8", threads=1, folder=tmp_path)
-    assert first.figures.macs_per_s > 0
+    real = host._time((16, 16, 3), "int8", 1)
+    assert 0 < real < 1000
+    truth = Figures(2e11, 2e10, 4e-6, 8, 1)
+    layers = [host._layer(*shape) for shape in host.LAYERS]
+    times = [(layer, layer_ms(layer, truth)) for layer in layers]
+    monkeypatch.setattr(host, "layer_times", lambda *_, **__: times)
+    monkeypatch.setenv("EDGEPOSE_CACHE", str(tmp_path))
+    first = host.calibration("int8")
     monkeypatch.setattr(host, "layer_times", None)  # not measured again
-    assert host.calibration("int8", threads=1, folder=tmp_path) == first
+    assert host.calibration("int8") == first
+    estimator = open_estimator(load_target("host"))
+    assert estimator.origin == "calibrated on this host (roofline)"
+    assert estimator.figures == first.figures
+
+
+def test_figures_of_a_disturbed_host_are_neither_used_nor_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = [host._layer(*shape) for shape in host.LAYERS]
+    wild = [(layer, 10.0 ** (n % 5)) for n, layer in enumerate(layers)]
+    monkeypatch.setattr(host, "layer_times", lambda *_, **__: wild)
+    monkeypatch.setenv("EDGEPOSE_CACHE", str(tmp_path))
+    with pytest.raises(EdgeposeError, match="misses its own single layers"):
+        open_estimator(load_target("host"))
+    assert list(tmp_path.rglob("*.json")) == []

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from scipy.optimize import least_squares
 
-from edgepose.cost.latency import BYTES, Estimator, Figures, layer_ms
+from edgepose.cost.latency import AGREEMENT, BYTES, Estimator, Figures, layer_ms
 from edgepose.cost.layers import LayerCost
 from edgepose.device.files import write_atomic
 from edgepose.device.timing import measure
@@ -58,6 +58,12 @@ def host_estimator(target: Target) -> Estimator:
             fix="ask the latency of target host",
         )
     found = calibration(target.precision)
+    if found.median_error > AGREEMENT:
+        raise EdgeposeError(
+            f"this host's cost model misses its own single layers by {found.median_error:.0%} in the "
+            "median: other work disturbed the measurement, or a roofline does not describe this CPU",
+            fix="try again when the machine is idle, or use budget.macs",
+        )
     return Estimator(
         target.name, found.figures, "calibrated on this host (roofline)", found.largest_error
     )
@@ -68,6 +74,7 @@ def calibration(
 ) -> Calibration:
     """This machine's figures, from the cache where this processor and ONNX Runtime were measured.
 
+    Figures that do not fit the layers that they come from are given back and not kept.
     threads: as a session is given them; None: one per core
     """
     cores = threads or os.cpu_count()
@@ -79,6 +86,8 @@ def calibration(
         figures = Figures(**{**kept["figures"], "fused": tuple(kept["figures"]["fused"])})
         return Calibration(figures, kept["median_error"], kept["largest_error"])
     found = fit(layer_times(precision, threads=threads), precision)
+    if found.median_error > AGREEMENT:  # not worth keeping
+        return found
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, json.dumps(asdict(found), indent=1).encode())
     return found
