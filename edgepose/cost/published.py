@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from edgepose.cost.layers import LayerCost, kernel_costs
 from edgepose.models.blocks import Add
 from edgepose.models.resnet import PoseResNet
+from edgepose.target import Precision
 
 
 class _Backbone(nn.Module):
@@ -109,7 +110,7 @@ class Point:
 
     device: str
     name: str
-    precision: str
+    precision: Precision
     latency_ms: float
     source: str
     build: Callable[[], nn.Module]
