@@ -57,7 +57,7 @@ class Estimator:
         value = self.latency_ms(layers)
         if self.band is None:
             return f"{value:.2f} ms, {self.origin}"
-        low, high = value * (1 - self.band), value * (1 + self.band)
+        low, high = value * max(0.0, 1 - self.band), value * (1 + self.band)
         return f"{value:.2f} ms ({low:.2f} to {high:.2f}), {self.origin}"
 
 
