@@ -12,15 +12,16 @@ from edgepose.data.calibration import open_calibration, warn_domain
 from edgepose.data.mixture import Mixture, Unlabelled, open_unlabelled
 from edgepose.models.pose_model import PoseModel
 from edgepose.processes import ALONE, Processes
+from edgepose.recipe import Budget
 from edgepose.target import Target
 
 
 @dataclass(frozen=True)
 class Context:
     """train, val, calibration: data sets; teacher: a better model or None; targets: what is exported
-    for; size_mb: the size budget of the counted files, 10^6 bytes, or None; folder: scratch space of
-    this stage (checkpoints; kept until the stage is finished); cache: what any run may use again and
-    can be made anew; report: progress (what, done, total);
+    for; budget: what the result must keep to; folder: scratch space of this stage (checkpoints; kept
+    until the stage is finished); cache: what any run may use again and can be made anew; report:
+    progress (what, done, total);
     notes: what a stage wants to have said in the report, JSON values; warn: prints a warning that
     also lands in the report; processes: those that share a training."""
 
@@ -29,7 +30,7 @@ class Context:
     calibration: PoseDataset
     teacher: PoseModel | None
     targets: tuple[Target, ...]
-    size_mb: float | None
+    budget: Budget
     seed: int
     folder: Path
     cache: Path

@@ -26,7 +26,7 @@ from edgepose.models.own import is_own
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.quant.calibrate import MIN_IMAGES
 from edgepose.quant.graph import export
-from edgepose.recipe import Recipe, Teacher
+from edgepose.recipe import Budget, Recipe, Teacher
 from edgepose.skeleton import Skeleton, skeleton
 from edgepose.target import Target
 from edgepose.weights import Wanted, at_size, is_here, load_weights
@@ -127,14 +127,14 @@ def check_stages(
 ) -> None:
     """Refuse before anything is trained what a stage would refuse after hours.
 
-    A stage with something to say beforehand has `check(config, *, targets, size_mb)`.
+    A stage with something to say beforehand has `check(config, *, targets, budget)`.
     """
-    size_mb = None if recipe.budget is None else recipe.budget.size_mb
+    budget = recipe.budget or Budget()
     words = [stage.name for stage in recipe.stages]
     for stage in recipe.stages:
         check = getattr(registry.stages().module(stage.name), "check", None)
         if check is not None:
-            check(stage.config, targets=targets, size_mb=size_mb)
+            check(stage.config, targets=targets, budget=budget)
         folder = getattr(stage.config, "calibration", None)
         images = calibration if folder is None else open_calibration(folder)
         if isinstance(images, NotHere):

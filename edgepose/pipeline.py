@@ -28,7 +28,7 @@ from edgepose.data.base import PoseDataset
 from edgepose.data.calibration import open_calibration
 from edgepose.data.mixture import open_unlabelled
 from edgepose.device.codec import HeatmapCodec
-from edgepose.device.files import replace_folder
+from edgepose.device.files import replace_folder, sha256_file
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import EvaluationSet, Joints, JointShift, find_joints
 from edgepose.fetch import cache_folder
@@ -48,7 +48,7 @@ from edgepose.metrics.metric import Metric
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.preflight import check_plan
 from edgepose.processes import ALONE, Processes
-from edgepose.recipe import Recipe, Teacher
+from edgepose.recipe import Budget, Recipe, Teacher
 from edgepose.rows import (
     Scored,
     artifact_row,
@@ -103,14 +103,13 @@ class Run:
         return self.evaluation_sets[key]
 
     def context(self, folder: Path) -> Context:
-        budget = self.recipe.budget
         return Context(
             train=self.data["train"],
             val=self.data["val"],
             calibration=self.data["calibration"],
             teacher=self.teacher,
             targets=self.targets,
-            size_mb=None if budget is None else budget.size_mb,
+            budget=self.recipe.budget or Budget(),
             seed=self.recipe.seed,
             folder=folder,
             cache=cache_folder(),
@@ -123,6 +122,7 @@ class Run:
         """Everything that decides what a stage gives back."""
         calibration = getattr(config, "calibration", None)
         unlabelled = getattr(config, "unlabelled", None)
+        sensitivity = getattr(config, "sensitivity", None)
         return {
             "edgepose": edgepose.__version__,
             "stage": word,
@@ -136,8 +136,9 @@ class Run:
             "calibration": calibration and open_calibration(calibration).fingerprint,
             "unlabelled": unlabelled
             and open_unlabelled(unlabelled, self.data["train"].skeleton).fingerprint,
+            "sensitivity": sensitivity and sha256_file(sensitivity),
             "targets": [target.model_dump(mode="json") for target in self.targets],
-            "size_mb": None if self.recipe.budget is None else self.recipe.budget.size_mb,
+            "budget": (self.recipe.budget or Budget()).model_dump(exclude={"max_drop"}),
         }
 
 

@@ -29,12 +29,14 @@ from edgepose.models import build
 from edgepose.models.own import is_own
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.preflight import lint_plan
-from edgepose.recipe import Recipe
+from edgepose.recipe import Budget, Recipe
 from edgepose.skeleton import skeleton
-from edgepose.stages.prune import prune_channels, ratio_for_size
+from edgepose.stages.prune import narrow
 from edgepose.target import load_target
 from edgepose.train.config import FitConfig
 from edgepose.weights import is_here
+
+GLOBAL = "prune.mode global reads the weights: the run decides by those that the stages before it trained"
 
 
 def make_plan(recipe: Recipe) -> dict[str, Any]:
@@ -54,6 +56,7 @@ def make_plan(recipe: Recipe) -> dict[str, Any]:
     network = model.module()
     rows: list[dict[str, Any]] = []
     images = 0
+    budget: dict[str, Any] | None = None
     if recipe.teacher is not None:
         arch, source = recipe.teacher.arch, recipe.teacher.source
         if source is not None and is_here(source):
@@ -70,20 +73,17 @@ def make_plan(recipe: Recipe) -> dict[str, Any]:
     for stage in recipe.stages:
         if stage.name == "prune":
             config: Any = stage.config
-            size = None if recipe.budget is None else recipe.budget.size_mb
-            ratio = config.ratio
-            if ratio is None and size is not None:
-                ratio = ratio_for_size(
-                    network,
-                    size_bytes=round(size * 1e6),
-                    targets=targets,
-                    round_to=config.round_to,
-                    input_hw=model.spec.input_hw,
-                )
-            if ratio:
-                network = prune_channels(
-                    network, ratio=ratio, round_to=config.round_to, input_hw=model.spec.input_hw
-                )
+            network, plan = narrow(
+                network,
+                config,
+                budget=recipe.budget or Budget(),
+                targets=targets,
+                input_hw=model.spec.input_hw,
+            )
+            budget = {"text": plan.text, "limits": plan.asked, "origin": plan.origin}
+            notes += [plan.note] if plan.note else []
+            if config.mode == "global" and recipe.stages[0] is not stage:
+                notes.append(GLOBAL)
         rows.append(_row(stage.name, recipe.student.arch, network, model, stage.config))
     shapes = {key: value.shape for key, value in network.state_dict().items()}
     images = sum(row["images"] or 0 for row in rows)
@@ -100,6 +100,7 @@ def make_plan(recipe: Recipe) -> dict[str, Any]:
         "coding": model.spec.codec.coding,
         "heatmaps": [1, model.spec.num_joints, *model.spec.heatmap_hw],
         "stages": rows,
+        "budget": budget,
         "training_images": images,
         "to_fetch": [s.location for s in sources if s is not None and not is_here(s)],
         "notes": notes,
@@ -174,7 +175,12 @@ def plan_text(plan: dict[str, Any]) -> str:
     for location in plan["to_fetch"]:
         source = Source(location)
         text += [f"will be fetched from {source.host}:", f"  {source.name}"]
-    text += [f"note: {note}" for note in plan["notes"]]
+    if plan["budget"] is not None:
+        text += textwrap.wrap(f"prune    {plan['budget']['text']}", 80, subsequent_indent=" " * 9)
+        if plan["budget"]["origin"]:
+            text += textwrap.wrap(plan["budget"]["origin"], 80, subsequent_indent="  ")
+    for note in plan["notes"]:
+        text += textwrap.wrap(f"note: {note}", 80, subsequent_indent="  ")
     if plan["targets"]:
         text += ["", f"{'target':<18} {'runtime':<12} {'precision':<10} {'planned size':>13}"]
         text += [

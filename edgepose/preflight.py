@@ -14,8 +14,8 @@ from edgepose.data.base import SPLITS
 from edgepose.errors import EdgeposeError
 from edgepose.inputs import check_stages, start_model
 from edgepose.models.pose_model import PoseModel
-from edgepose.recipe import Recipe
-from edgepose.stages.prune import prune_channels, ratio_for_size
+from edgepose.recipe import Budget, Recipe
+from edgepose.stages.prune import narrow
 from edgepose.target import Target, load_target
 
 
@@ -29,17 +29,8 @@ def planned_network(recipe: Recipe, targets: tuple[Target, ...], start: PoseMode
         if stage.name != "prune":
             continue
         config: Any = stage.config
-        ratio, hw = config.ratio, start.spec.input_hw
-        if ratio is None and recipe.budget is not None and recipe.budget.size_mb is not None:
-            ratio = ratio_for_size(
-                network,
-                size_bytes=round(recipe.budget.size_mb * 1e6),
-                targets=targets,
-                round_to=config.round_to,
-                input_hw=hw,
-            )
-        if ratio:
-            network = prune_channels(network, ratio=ratio, round_to=config.round_to, input_hw=hw)
+        budget, hw = recipe.budget or Budget(), start.spec.input_hw
+        network, _ = narrow(network, config, budget=budget, targets=targets, input_hw=hw)
     return network
 
 

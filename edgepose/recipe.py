@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from edgepose.device.coding import Coding
 from edgepose.errors import EdgeposeError
@@ -33,10 +40,13 @@ from edgepose.strict_yaml import (
     short,
     shown,
 )
+from edgepose.target import TargetName
 
 KNOWN_VERSIONS = (1,)
 LAST_STAGE = "export"
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # it names the report's folder
+MACS_PATTERN = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kMGT])MACs?")
+MACS_UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 SECTIONS = ("data", "teacher", "stages")  # checked with the Configs of their own rooms
 FREE_ARCH = re.compile(
     r"hrnet_w[1-9]\d{0,3}|[A-Za-z_][\w.]*:[A-Za-z_]\w*"
@@ -108,11 +118,35 @@ class Student(_Weights):
         return self
 
 
+def _macs(value: object) -> object:
+    """ "1.2 GMAC" as a number."""
+    found = MACS_PATTERN.fullmatch(value) if isinstance(value, str) else None
+    return value if found is None else float(found[1]) * MACS_UNITS[found[2]]
+
+
 class Budget(_Strict):
-    """Limits of the result. size_mb: counted file, 10^6 bytes; max_drop: points of the metric."""
+    """Limits of the result; those that are named hold together. size_mb: largest counted file, 10^6
+    bytes; macs: multiply-accumulates of one image, 1.2e9 or "1.2 GMAC"; latency_ms: of one image on the
+    target `latency_on`, by the cost model; max_drop: points of the metric."""
 
     size_mb: Annotated[float, Field(gt=0)] | None = None
+    macs: Annotated[float, Field(gt=0), BeforeValidator(_macs)] | None = None
+    latency_ms: Annotated[float, Field(gt=0)] | None = None
+    latency_on: TargetName | None = None
     max_drop: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _latency_is_of_a_target(self) -> Self:
+        if self.latency_ms is not None and self.latency_on is None:
+            raise ValueError("latency_ms needs latency_on, the target that it is of")
+        if self.latency_on is not None and self.latency_ms is None:
+            raise ValueError("latency_on names a target, and no latency_ms is asked of it")
+        return self
+
+    @property
+    def limits_width(self) -> bool:
+        """Whether anything here says how large the network may be."""
+        return any(value is not None for value in (self.size_mb, self.macs, self.latency_ms))
 
 
 class _Head(_Strict):

@@ -165,8 +165,10 @@ def stage_row(
 ) -> Scored:
     """The row of one model; fields: params, macs, size_bytes, weights_sha256, duration_s."""
     words = []
-    if "ratio" in notes:
-        words.append(f"removed {notes['ratio']:.1%} of the channels of every group")
+    if "pruned" in notes:
+        words.append(notes["pruned"])
+    if notes.get("latency_origin"):
+        words.append(notes["latency_origin"])
     if "unlabelled" in notes:
         pictures = notes["unlabelled"]
         words.append(

@@ -52,18 +52,28 @@ class _Strict(BaseModel):
 
 
 class ChannelMultiple(_Strict):
-    """Channel counts that the device's kernels are padded to; pruning keeps to them."""
+    """Channel counts, per precision, that something is a multiple of."""
 
     int8: Annotated[int, Field(ge=1, le=1024)] = 1
     fp16: Annotated[int, Field(ge=1, le=1024)] = 1
 
 
 class Hardware(_Strict):
-    """Peak figures for the roofline estimate, and where they come from."""
+    """Published peak figures for the roofline estimate, and where they come from.
+
+    attained:           share of the peaks that kernels reach
+    kernel_overhead_us: what starting a kernel costs
+    device:             whose published latencies the estimate is checked against (cost/published.py);
+                        null: it is never checked, and says so
+    """
 
     int8_tops: Annotated[float, Field(gt=0)] | None = None
     fp16_tflops: Annotated[float, Field(gt=0)] | None = None
+    fp32_tflops: Annotated[float, Field(gt=0)] | None = None
     bandwidth_gb_s: Annotated[float, Field(gt=0)] | None = None
+    attained: Annotated[float, Field(gt=0, le=1)] = 1.0
+    kernel_overhead_us: Annotated[float, Field(ge=0)] = 0.0
+    device: str | None = None
     source: Annotated[str, Field(min_length=1)]
 
 
@@ -90,6 +100,8 @@ class Target(_Strict):
     extra_precisions: further files to emit beside it, e.g. Core ML's fp16
     opset:            highest ONNX opset that the runtime parses; None where there is no ONNX
     minimum_os:       as the runtime spells it, e.g. "iOS17"
+    channel_multiple: what the device's kernels pad channels to; read by lint and the cost model
+    prune_multiple:   what pruning rounds channels to where a recipe does not say; None: 8
     size_limit_mb:    largest counted file, 10^6 bytes; None: no limit of the device's own
     device:           transport to a device at hand (local, ssh://..., adb); None: none
     """
@@ -103,6 +115,7 @@ class Target(_Strict):
     opset: Annotated[int, Field(ge=13, le=25)] | None = None
     minimum_os: Annotated[str, AfterValidator(_os)] | None = None
     channel_multiple: ChannelMultiple = ChannelMultiple()
+    prune_multiple: ChannelMultiple | None = None
     limits: Limits = Limits()
     size_limit_mb: Annotated[float, Field(gt=0)] | None = None
     device: Annotated[str, AfterValidator(_transport)] | None = None

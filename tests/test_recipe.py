@@ -136,6 +136,30 @@ def errors(path: str, *overrides: str) -> list[str]:
     return [line.strip() for line in lines[1:]] if len(lines) > 1 else lines
 
 
+@pytest.mark.parametrize("written", ["1.2e9", "1200000000", "1.2 GMAC", "1200MMACs", '"1.2 GMAC"'])
+def test_macs_are_written_plainly(folder: Path, written: str) -> None:
+    budget = f"{{macs: {written}, latency_ms: 3, latency_on: host}}"
+    recipe = load(write(folder, GOOD.replace("{size_mb: 5, max_drop: 1.0}", budget)))
+    assert recipe.budget is not None
+    assert (recipe.budget.macs, recipe.budget.latency_on) == (1.2e9, "host")
+    assert load(write(folder, recipe.dump())).budget == recipe.budget
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        ("{macs: 1.2 GFLOP}", "budget.macs: expected a number"),
+        ("{macs: 0}", "budget.macs: must be more than 0"),
+        ("{latency_ms: 3}", "latency_ms needs latency_on"),
+        ("{latency_on: host}", "no latency_ms is asked"),
+        ("{latency_ms: 3, latency_on: hots}", "unknown target 'hots' (did you mean 'host'?)"),
+    ],
+)
+def test_a_budget_that_means_nothing_is_refused(folder: Path, budget: str, words: str) -> None:
+    (line,) = errors(write(folder, GOOD.replace("{size_mb: 5, max_drop: 1.0}", budget)))
+    assert words in line
+
+
 def test_a_good_recipe_is_read_whole(folder: Path) -> None:
     recipe = load(write(folder, GOOD))
     assert recipe.name == "good"

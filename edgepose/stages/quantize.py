@@ -20,6 +20,7 @@ from edgepose.models.pose_model import PoseModel
 from edgepose.quant.calibrate import calibrate
 from edgepose.quant.graph import DEFAULT_METHOD, CalibrationMethod, deploy_form, head_layers
 from edgepose.quant.weights import round_weights
+from edgepose.recipe import Budget
 from edgepose.strict_model import ExistingPath
 from edgepose.target import Target
 
@@ -55,7 +56,7 @@ class Config(BaseModel):
         return self
 
 
-def check(config: Config, *, targets: tuple[Target, ...], size_mb: float | None) -> None:
+def check(config: Config, *, targets: tuple[Target, ...], budget: Budget) -> None:
     """Raise EdgeposeError where a target cannot execute what `config` asks for."""
     able = {"static": None, "dynamic": ("onnx_mobile",), "weights": ("onnx_mobile", "coreml")}
     runtimes = able[config.mode]
@@ -71,7 +72,7 @@ def check(config: Config, *, targets: tuple[Target, ...], size_mb: float | None)
 
 def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
     """The model in deploy form with a complete quantization plan."""
-    check(config, targets=context.targets, size_mb=context.size_mb)
+    check(config, targets=context.targets, budget=context.budget)
     if config.mode != "static":
         head = head_layers(model) if config.head == "float" else ()
         if config.mode == "weights":

@@ -21,7 +21,7 @@ from edgepose.backends.mil.interleave import use_pixel_shuffle
 from edgepose.backends.mil.interpreter import Interpreter, Results, evaluate
 from edgepose.backends.mil.load import Operation, Program, Ref, Tensor, load_program
 from edgepose.errors import EdgeposeError
-from edgepose.models.deploy import Interleave, PhasedConv2d
+from edgepose.models.subpixel import Interleave, PhasedConv2d
 from edgepose.quant.graph import export
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -18,6 +18,7 @@ from edgepose.data.mixture import Unlabelled
 from edgepose.errors import EdgeposeError
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.plan import make_plan, plan_text
+from edgepose.recipe import Budget
 from edgepose.stages import distill
 from edgepose.train.batches import make_loader
 from tests.train.dots import Dots
@@ -63,7 +64,7 @@ def learn(
     folder.mkdir()
     context = Context(
         train=data or Dots(), val=Dots(), calibration=Dots(), teacher=teacher, targets=(),
-        size_mb=None, seed=0, folder=folder, cache=folder / "cache",
+        budget=Budget(), seed=0, folder=folder, cache=folder / "cache",
         report=lambda *_: None, warn=lambda _: None,
     )  # fmt: skip
     values = {
@@ -77,7 +78,7 @@ def learn(
 def distance(a: PoseModel, b: PoseModel, photos: Path) -> float:
     """Mean square between the heatmaps of two models on the photographs."""
     dataset = Context.training_set(
-        Context(Dots(), Dots(), Dots(), None, (), None, 0, photos, photos, print, print),  # type: ignore[arg-type]
+        Context(Dots(), Dots(), Dots(), None, (), Budget(), 0, photos, photos, print, print),  # type: ignore[arg-type]
         Unlabelled(root=photos), share=1.0,
     )  # fmt: skip
     loader = make_loader(
