@@ -68,12 +68,14 @@ def _weighted(name: str, layer: nn.Module, source: Tensor, output: Tensor) -> La
     weight: Tensor = layer.weight  # type: ignore[assignment]
     channels, hw = output.shape[1], (output.shape[2], output.shape[3])
     if isinstance(layer, PhasedConv2d):  # what comes out may be interleaved already
-        pad, kernel = int(layer.padding[0]), layer.kernel_size[0]
-        side = 2 * pad + 1 - kernel
-        channels, hw = layer.out_channels, (source.shape[2] + side, source.shape[3] + side)
-    down = isinstance(
-        layer, nn.ConvTranspose2d
-    )  # works per input position, not per output position
+        rows, columns = (
+            size + 2 * int(pad) + 1 - kernel
+            for size, pad, kernel in zip(
+                source.shape[2:], layer.padding, layer.kernel_size, strict=True
+            )
+        )
+        channels, hw = layer.out_channels, (rows, columns)
+    down = isinstance(layer, nn.ConvTranspose2d)  # works per input position, not per output's
     positions = source.shape[2] * source.shape[3] if down else hw[0] * hw[1]
     return LayerCost(
         name=name,
