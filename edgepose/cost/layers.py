@@ -69,10 +69,8 @@ def _weighted(name: str, layer: nn.Module, source: Tensor, output: Tensor) -> La
     channels, hw = output.shape[1], (output.shape[2], output.shape[3])
     if isinstance(layer, PhasedConv2d):  # what comes out may be interleaved already
         rows, columns = (
-            size + 2 * int(pad) + 1 - kernel
-            for size, pad, kernel in zip(
-                source.shape[2:], layer.padding, layer.kernel_size, strict=True
-            )
+            source.shape[2 + axis] + 2 * int(layer.padding[axis]) + 1 - layer.kernel_size[axis]
+            for axis in (0, 1)
         )
         channels, hw = layer.out_channels, (rows, columns)
     down = isinstance(layer, nn.ConvTranspose2d)  # works per input position, not per output's
