@@ -117,6 +117,7 @@ class Run:
             report=self.report,
             warn=self.warn,
             processes=self.processes,
+            metric=self.metric,
         )
 
     def inputs(self, word: str, model: PoseModel, config: BaseModel) -> dict[str, Any]:
@@ -138,6 +139,7 @@ class Run:
             and open_unlabelled(unlabelled, self.data["train"].skeleton).fingerprint,
             "targets": [target.model_dump(mode="json") for target in self.targets],
             "size_mb": None if self.recipe.budget is None else self.recipe.budget.size_mb,
+            "metric": self.metric.word,
         }
 
 

@@ -58,6 +58,9 @@ def lint_plan(
         targets,
         input_hw=start.spec.input_hw,
         static="dynamic" not in modes,
+        float_layers=[
+            name for s in recipe.stages for name in getattr(s.config, "float_layers", ())
+        ],
     )
 
 

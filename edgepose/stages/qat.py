@@ -24,7 +24,7 @@ from edgepose.train.config import Precision
 class Config(distill.Config):
     """As distill, and: freeze_at: share of the steps after which activation ranges stand; observer:
     how the starting ranges are calibrated; calibration: folder of pictures for that, null: the data
-    source's own calibration split."""
+    source's own calibration split; float_layers: convolutions that stay float, by name."""
 
     lr: float = Field(default=1e-4, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -32,13 +32,17 @@ class Config(distill.Config):
     freeze_at: float = Field(default=0.7, ge=0, le=1)
     observer: Literal["histogram", "minmax"] = "histogram"
     calibration: ExistingPath | None = None
+    float_layers: tuple[str, ...] = ()
 
 
 def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
     """The deploy form, on the INT8 grid, with the activation scales that it was trained with."""
     images = context.calibration_set(config.calibration, model_domain=model.spec.domain)
     crops = crop_batches(images, model.spec.input_hw, alignment=model.spec.codec.alignment)
-    prepared = prepare_qat(calibrate(model, crops, observer=config.observer))
+    start = calibrate(model, crops, observer=config.observer, float_layers=config.float_layers)
+    prepared = prepare_qat(start)
+    if config.float_layers:
+        context.notes["float_layers"] = list(config.float_layers)
     freeze_step = round(config.freeze_at * config.steps)
 
     def before_step(step: int) -> None:
