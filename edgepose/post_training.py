@@ -24,9 +24,10 @@ from edgepose.recipe import to_yaml
 from edgepose.skeleton import Skeleton, skeleton
 from edgepose.target import list_targets, load_target
 
-CALIBRATION, SCORED = 256, 1000
-"""People that calibrate and decide, and people that are scored, at most."""
-LARGEST_SHARE = 0.8
+CALIBRATION, DECIDE, SCORED = 256, 64, 1000
+"""People that calibrate, that say which layers are to blame, and that are scored, at most."""
+MAX_DROP = 1.0
+"""What the verdict holds the files against where the command line says nothing."""
 MAX_OFF_SHARE = 0.2
 """A calibrated grid flips more quarter-pixel signs than a trained one (docs/adr/0006)."""
 
@@ -65,7 +66,8 @@ def write_recipe(wish: Wish, load: Callable[[str | Skeleton], Any], *, out: Path
             f"{wish.checkpoint} has been compressed already",
             fix="give the float network that it was made from",
         )
-    data = {"source": source, **_divided(source, values, len(everybody))}
+    folder = wish.calibration is not None
+    data = {"source": source, **_divided(source, values, len(everybody), folder=folder)}
     own = skeleton(model.spec.skeleton)
     if own.joints != everybody.skeleton.joints and source == "coco" and own.reference == own.name:
         data["skeleton"] = own.name
@@ -85,7 +87,7 @@ def write_recipe(wish: Wish, load: Callable[[str | Skeleton], Any], *, out: Path
         for key, value in (("coding", wish.coding), ("sha256", wish.sha256))
         if value is not None
     }
-    quantize: dict[str, Any] = {"mode": "static", "sensitivity": True, "people": 64}
+    quantize: dict[str, Any] = {"mode": "static", "sensitivity": True, "people": DECIDE}
     if wish.calibration is not None:
         quantize["calibration"] = str(wish.calibration.resolve())
     if wish.max_drop is not None:
@@ -98,6 +100,7 @@ def write_recipe(wish: Wish, load: Callable[[str | Skeleton], Any], *, out: Path
         "data": data,
         "student": student,
         "metric": natural(labels_of(scored)).word,
+        "budget": {"max_drop": MAX_DROP if wish.max_drop is None else wish.max_drop},
         "stages": {
             "quantize": quantize,
             "export": {"targets": list(targets), "max_off_share": MAX_OFF_SHARE},
@@ -126,8 +129,11 @@ def _everybody(source: str, values: dict[str, Any]) -> PoseDataset:
     return open_config(source, values, "val")
 
 
-def _divided(source: str, values: dict[str, Any], people: int) -> dict[str, Any]:
-    """The data source's keys with a part that calibrates and decides, and another that is scored."""
+def _divided(source: str, values: dict[str, Any], people: int, *, folder: bool) -> dict[str, Any]:
+    """The data source's keys with a part that calibrates and decides, and another that is scored.
+
+    folder: pictures of another folder calibrate, and the first part is to decide only
+    """
     if source == "synthetic":
         return {"train": CALIBRATION, "val": 500, "calibration": 128}
     paths = {key: str(Path(value).resolve()) for key, value in values.items()}
@@ -138,7 +144,8 @@ def _divided(source: str, values: dict[str, Any], people: int) -> dict[str, Any]
             "head boxes are of the people that are scored, and these files have no others to calibrate",
             fix="leave the head boxes out of --data, or write a recipe like resnet18_5mb_mpii",
         )
-    share = min(LARGEST_SHARE, max(0.1, 1.5 * CALIBRATION / people))
+    wanted, largest = (DECIDE, 0.5) if folder else (1.5 * CALIBRATION, 0.8)
+    share = min(largest, max(0.1, wanted / people))
     paths |= {"train_fraction": round(share, 3), "calibration_people": CALIBRATION}
     return paths | ({"val_people": SCORED} if source == "coco" else {})
 

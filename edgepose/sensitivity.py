@@ -19,6 +19,7 @@ from edgepose.cost import layer_costs
 from edgepose.data.base import PoseDataset
 from edgepose.data.part import Part
 from edgepose.device.codec import HeatmapCodec
+from edgepose.device.decode import find_peaks
 from edgepose.device.files import write_atomic
 from edgepose.device.geometry import normalise
 from edgepose.errors import EdgeposeError
@@ -135,6 +136,8 @@ class _Read:
         hw = heatmaps.shape[2], heatmaps.shape[3]
         xy, score = codec.decode(heatmaps)
         fine_xy = xy if fine == codec else fine.decode(heatmaps)[0]
+        peaks, _ = find_peaks(heatmaps)
+        fine_xy = np.clip(fine_xy, peaks - 1, peaks + 1)  # a heatmap without a peak has no shape
         return cls(codec.image_xy(xy, matrices, hw), fine.crop_xy(fine_xy, hw), score)
 
     @classmethod
@@ -151,7 +154,7 @@ def int8_sensitivity(
     *,
     report: Report,
 ) -> list[LayerSensitivity]:
-    """Every convolution that INT8 takes, the costliest first.
+    """Every convolution that INT8 takes: most points lost first, then the largest shift.
 
     model: in float; scales: of a static plan of it (tensor key -> scale)
     """
@@ -169,7 +172,7 @@ def int8_sensitivity(
         LayerSensitivity(name, e.drop, e.shift_p50_px, e.shift_p99_px, macs[name])
         for name, e in effects.items()
     ]
-    return sorted(layers, key=lambda item: (-item.drop, -item.shift_p99_px))
+    return sorted(layers, key=lambda item: (-max(item.drop, 0.0), -item.shift_p99_px))
 
 
 def prune_sensitivity(
