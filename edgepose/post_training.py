@@ -136,7 +136,7 @@ def _divided(source: str, values: dict[str, Any], people: int, *, folder: bool) 
     """
     if source == "synthetic":
         return {"train": CALIBRATION, "val": 500, "calibration": 128}
-    paths = {key: str(Path(value).resolve()) for key, value in values.items()}
+    paths: dict[str, Any] = {key: str(Path(value).resolve()) for key, value in values.items()}
     if source == "lsp":
         return paths
     if "val_annotations" in values:

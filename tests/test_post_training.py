@@ -41,8 +41,11 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     network = fit_widths(network, shapes)
     with torch.no_grad():
-        for value in network.parameters():
-            value.copy_(torch.randn(value.shape) * (2 / max(value[0].numel(), 2)) ** 0.5)
+        for key, value in network.state_dict().items():
+            if value.ndim == 4:
+                value.copy_(torch.randn(value.shape) * (2 / value[0].numel()) ** 0.5)
+            elif value.ndim == 1:
+                value.fill_(float(key.endswith(("weight", "running_var"))))
     folder = tmp_path_factory.mktemp("own") / "mine"
     spec = ModelSpec("resnet18", 16, (64, 64), "mpii16", domain="synthetic-people-v1")
     PoseModel(spec, {}).with_module(network.eval()).save(folder)
@@ -79,7 +82,7 @@ def test_a_network_to_files_in_one_command(narrow: Path, tmp_path: Path) -> None
         (["--checkpoint", "{net}", "--data", "synthetic", "--recipe", "smoke"], "no --recipe"),
         (["--checkpoint", "{net}", "--data", "folder:x"], "has no labels"),
         (["--checkpoint", "{net}", "--data", "coco:only.json"], "cannot read the data set"),
-        (["--checkpoint", "{net}", "--data", "coco:no.json,no"], "no.json"),
+        (["--checkpoint", "{net}", "--data", "coco:no.json,no"], "no image folder at no"),
         (["--checkpoint", "nowhere", "--data", "synthetic"], "no folder at nowhere"),
         (["--checkpoint", "{net}", "--data", "synthetic", "--targets", "toaster"], "toaster"),
         (["--checkpoint", "{net}", "--data", "synthetic", "--targets", ","], "names none"),

@@ -77,7 +77,7 @@ def save_plot(
         f"{what}: what it costs, {persons} people",
         x=0.012, ha="left", color=_INK, fontsize=12, fontweight="bold",
     )  # fmt: skip
-    figure.tight_layout(rect=(0, 0, 1, 0.97))
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / figure.get_figheight()))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor="white", metadata={"Software": "edgepose"})
     write_atomic(path, buffer.getvalue())
