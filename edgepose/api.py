@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from edgepose.backends.lint.findings import Finding
 from edgepose.backends.lint.subject import is_artifact, lint_path
 from edgepose.bench.photographs import score_photographs
 from edgepose.data.base import PoseDataset
-from edgepose.data.spec import open_spec
+from edgepose.data.calibration import open_calibration
+from edgepose.data.crop import crop_batches
+from edgepose.data.spec import open_config, open_spec, parse_spec
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import (
     EvaluationSet,
@@ -25,6 +28,7 @@ from edgepose.evaluation import (
     subset_values,
 )
 from edgepose.fetch import Source, is_url
+from edgepose.inputs import check_fits, start_model
 from edgepose.measure import model_executor
 from edgepose.metrics.metric import METRICS, natural
 from edgepose.metrics.tables import score_files
@@ -34,7 +38,17 @@ from edgepose.pipeline import compress as run_recipe
 from edgepose.predict import Contract
 from edgepose.preflight import lint_recipe as lint_recipe
 from edgepose.processes import joined
+from edgepose.quant.calibrate import calibrate
 from edgepose.recipe import Recipe, load_recipe
+from edgepose.sensitivity import (
+    GroupSensitivity,
+    LayerSensitivity,
+    check_float,
+    int8_sensitivity,
+    people_of,
+    prune_sensitivity,
+)
+from edgepose.skeleton import Skeleton
 from edgepose.target import load_target
 from edgepose.weights import Wanted, load_weights
 
@@ -87,7 +101,7 @@ def compress(
 def load(
     path: str | Path,
     *,
-    skeleton: str | None = None,
+    skeleton: str | Skeleton | None = None,
     input_hw: tuple[int, int] | None = None,
     arch: str | None = None,
     color: str = "RGB",
@@ -215,6 +229,70 @@ def evaluate(
         report=progress,
     )
     return scores.model_dump(mode="json")
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """rows: the costliest first; metric: the name of the score that drops are in, over `persons`."""
+
+    rows: list[LayerSensitivity] | list[GroupSensitivity]
+    metric: str
+    persons: int
+
+
+def sensitivity(
+    subject: Recipe | PoseModel,
+    *,
+    kind: str = "int8",
+    data: str = "synthetic",
+    count: int = 64,
+    progress: Progress = _quiet,
+    warn: Callable[[str], None] = print,
+) -> Sensitivity:
+    """What INT8 ("int8") or removing channels ("prune") costs in each layer alone.
+
+    subject: a model, or a recipe, whose student before its first stage and whose data are taken
+    data:    for a model, as for `evaluate`; only its training and calibration parts are looked at
+    count:   so many training people decide
+    """
+    if isinstance(subject, Recipe):
+        source, config = subject.data
+        if subject.student.checkpoint is None:
+            raise EdgeposeError(
+                f"recipe {subject.name} starts from random weights, which no layer can spoil",
+                fix="give a trained MODEL, or set student.checkpoint",
+            )
+        train = registry.sources().module(source).open_split(config, "train")
+        model = start_model(subject, train, report=progress, warn=warn)
+        folders = [getattr(s.config, "calibration", None) for s in subject.stages]
+        folder = next((folder for folder in folders if folder is not None), None)
+    elif isinstance(subject, PoseModel):
+        source, values = parse_spec(data)
+        train, model, folder = open_config(source, values, "train"), subject, None
+        config = registry.sources().module(source).Config(**values)
+        check_fits(model, train, what="model")
+    else:
+        raise EdgeposeError(
+            "an artifact has been compressed already; sensitivity asks what that would cost",
+            fix="give the run's model from before qat or quantize, or a checkpoint",
+        )
+    check_float(model)
+    named = subject.metric if isinstance(subject, Recipe) else natural(labels_of(train)).word
+    metric = METRICS[named]
+    people = people_of(train, model, count)
+    if kind == "prune":
+        rows: Any = prune_sensitivity(model, people, metric, report=progress)
+        return Sensitivity(rows, metric.primary, len(people))
+    images = (
+        registry.sources().module(source).open_split(config, "calibration")
+        if folder is None
+        else open_calibration(folder)
+    )
+    crops = crop_batches(images, model.spec.input_hw, alignment=model.spec.codec.alignment)
+    plan = calibrate(model, crops).spec.quant
+    assert plan is not None, "calibrated"
+    rows = int8_sensitivity(model, plan.activation_scales, people, metric, report=progress)
+    return Sensitivity(rows, metric.primary, len(people))
 
 
 def score_predictions(

@@ -166,6 +166,9 @@ class CodecContract(_Strict):
         return self
 
 
+FLOAT_NAMES = "float_layer_names"
+
+
 class Provenance(_Strict):
     """Where the weights came from. quantization: summary of the plan, None for a float model."""
 
@@ -175,6 +178,12 @@ class Provenance(_Strict):
     parameters: int
     quantization: dict[str, str | int] | None
     versions: dict[str, str]
+
+    @property
+    def float_layers(self) -> tuple[str, ...]:
+        """The convolutions that an INT8 plan keeps in float."""
+        names = (self.quantization or {}).get(FLOAT_NAMES, "")
+        return tuple(name for name in str(names).split(",") if name)
 
 
 class Header(_Strict):

@@ -17,6 +17,7 @@ from edgepose.commands import (
     predict,
     publish,
     runner,
+    sensitivity,
     targets,
 )
 from edgepose.commands.shared import CONTEXT
@@ -65,6 +66,7 @@ for _command in (
     runner.runner,
     predict.predict,
     lint.lint,
+    sensitivity.sensitivity,
     targets.targets,
     data.data,
     cache.cache,

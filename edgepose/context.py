@@ -10,6 +10,7 @@ from typing import Any
 from edgepose.data.base import PoseDataset
 from edgepose.data.calibration import open_calibration, warn_domain
 from edgepose.data.mixture import Mixture, Unlabelled, open_unlabelled
+from edgepose.metrics.metric import METRICS, Metric
 from edgepose.models.pose_model import PoseModel
 from edgepose.processes import ALONE, Processes
 from edgepose.recipe import Budget
@@ -23,7 +24,7 @@ class Context:
     until the stage is finished); cache: what any run may use again and can be made anew; report:
     progress (what, done, total);
     notes: what a stage wants to have said in the report, JSON values; warn: prints a warning that
-    also lands in the report; processes: those that share a training."""
+    also lands in the report; processes: those that share a training; metric: what drops are in."""
 
     train: PoseDataset
     val: PoseDataset
@@ -38,6 +39,7 @@ class Context:
     warn: Callable[[str], None]
     notes: dict[str, Any] = field(default_factory=dict)
     processes: Processes = ALONE
+    metric: Metric = METRICS["pckh"]
 
     def training_set(self, unlabelled: Unlabelled | None, *, share: float) -> PoseDataset:
         """The training data, with pictures that have no labels mixed in where a stage asks for them.

@@ -25,7 +25,7 @@ from edgepose.models.deploy import to_deploy
 from edgepose.models.own import is_own
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.quant.calibrate import MIN_IMAGES
-from edgepose.quant.graph import export
+from edgepose.quant.graph import check_layers, export
 from edgepose.recipe import Budget, Recipe, Teacher
 from edgepose.skeleton import Skeleton, skeleton
 from edgepose.target import Target
@@ -146,6 +146,17 @@ def check_stages(
                 f"{stage.name} has {len(images)} calibration images, INT8 ranges need {MIN_IMAGES}",
                 fix=f"raise data.calibration, or name a folder in stages.{stage.name}.calibration",
             )
+        layers = getattr(stage.config, "float_layers", ())
+        if layers:
+            check_layers(start, layers, where=f"stages.{stage.name}.float_layers")
+    decides = recipe.stage("quantize")
+    if "qat" in words and (
+        getattr(decides, "max_drop", None) is not None or getattr(decides, "sensitivity", False)
+    ):
+        raise EdgeposeError(
+            "quantize.max_drop and sensitivity compare with a float network, and qat leaves none",
+            fix="leave out qat, or these two; qat has float_layers, too",
+        )
     done = start.spec.form == "deploy"
     refused = [word for word in words if word not in ("quantize", "export")]
     if done and refused:

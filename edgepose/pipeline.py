@@ -116,6 +116,7 @@ class Run:
             report=self.report,
             warn=self.warn,
             processes=self.processes,
+            metric=self.metric,
         )
 
     def inputs(self, word: str, model: PoseModel, config: BaseModel) -> dict[str, Any]:
@@ -139,6 +140,7 @@ class Run:
             "sensitivity": sensitivity and sha256_file(sensitivity),
             "targets": [target.model_dump(mode="json") for target in self.targets],
             "budget": (self.recipe.budget or Budget()).model_dump(exclude={"max_drop"}),
+            "metric": self.metric.word,
         }
 
 

@@ -49,6 +49,9 @@ def lint_plan(
         targets,
         input_hw=start.spec.input_hw,
         static=set(modes) <= {"static"},
+        float_layers=[
+            name for s in recipe.stages for name in getattr(s.config, "float_layers", ())
+        ],
     )
 
 

@@ -235,14 +235,19 @@ class Recipe:
 
     def dump(self) -> str:
         """YAML text that loads back to this recipe, every default written out."""
-        return yaml.dump(
-            self.resolved,
-            Dumper=_Dumper,
-            sort_keys=False,
-            allow_unicode=True,
-            default_flow_style=None,
-            width=100,
-        )
+        return to_yaml(self.resolved)
+
+
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """Text that the recipe reader takes for these values."""
+    return yaml.dump(
+        dict(values),
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=None,
+        width=100,
+    )
 
 
 class _Dumper(yaml.SafeDumper):

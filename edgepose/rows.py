@@ -176,6 +176,7 @@ def stage_row(
         )
     if "scales" in notes:
         words.append(f"INT8 scales {notes['scales']}")
+    words += layer_words(notes)
     scores = score(joints, data, metric)
     row = StageRecord(
         name=name,
@@ -189,6 +190,27 @@ def stage_row(
         **fields,
     )
     return Scored(row, joints, scores)
+
+
+def layer_words(notes: dict[str, Any]) -> list[str]:
+    """Which layers a stage changed, or found to be the dearest: sentences for the report."""
+    words = []
+    if notes.get("float_layers"):
+        words.append(f"in float, as asked: {', '.join(notes['float_layers'])}")
+    found = notes.get("fallback")
+    if found is not None:
+        cost = f"INT8 everywhere costs {found['drop_int8']:.2f} points on {found['people']} training people"
+        if not found["float_layers"]:
+            words.append(f"{cost}, {found['max_drop']:g} are allowed: no layer went back to float")
+        else:
+            words.append(
+                f"{cost}, {found['max_drop']:g} are allowed; in float for that: "
+                f"{', '.join(found['float_layers'])} ({found['float_mac_share']:.1%} of the "
+                f"multiply-adds), which leaves {found['drop']:.2f}"
+            )
+    if notes.get("sensitive"):
+        words.append(f"layers that INT8 alone costs most in: {'; '.join(notes['sensitive'])}")
+    return words
 
 
 def differences(rows: Sequence[Scored], metric: Metric) -> tuple[Difference, ...]:

@@ -109,11 +109,13 @@ sha256_option = click.option("--sha256", default=None, help="Of a checkpoint fil
 
 def load_subject(
     subject: str,
-    skeleton: str | None,
+    skeleton: Any,
     input_size: str | None,
     bgr: bool,
     coding: str | None,
     sha256: str | None,
+    *,
+    arch: str | None = None,
 ) -> Any:
     """An artifact, a model folder, a checkpoint file or the URL of one."""
     from edgepose import api
@@ -129,6 +131,6 @@ def load_subject(
         size = (int(sides[0]), int(sides[1]))
     with progress_bars() as progress:
         return api.load(
-            subject, skeleton=skeleton, input_hw=size, color="BGR" if bgr else "RGB",
+            subject, skeleton=skeleton, input_hw=size, arch=arch, color="BGR" if bgr else "RGB",
             coding=coding, sha256=sha256, progress=progress, warn=warn,
         )  # fmt: skip

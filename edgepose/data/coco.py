@@ -8,9 +8,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from edgepose.data.coco_file import CocoFile, read_coco
 from edgepose.data.custom_skeleton import Pairs
-from edgepose.data.photographs import Photographs, some_to_calibrate, split_by_image, unknown_split
+from edgepose.data.photographs import (
+    Photographs,
+    some_of,
+    split_by_image,
+    unknown_split,
+    with_joints,
+)
 from edgepose.data.sift import MAX_BAD_SHARE, MaxBadShare
 from edgepose.errors import EdgeposeError
+from edgepose.skeleton import skeleton as named_skeleton
 
 
 class Config(BaseModel):
@@ -24,6 +31,9 @@ class Config(BaseModel):
         right; [] where it swaps none. The skeletons that we know need no pairs.
     train_fraction: part of the images that trains when there is no val_annotations; 0 scores all
     calibration_people: at most so many training people calibrate (never scored ones)
+    val_people: at most so many are scored, null: all
+    skeleton: take the joints of this skeleton, by name; those that the file has not count as not
+        annotated, so that a network with other joints can be scored on the shared ones
     min_joints: people with fewer annotated joints are skipped and counted
     max_bad_share: part of the people whose image or box may be unusable before the file is refused
     """
@@ -38,6 +48,8 @@ class Config(BaseModel):
     flip_pairs: Pairs | None = None
     train_fraction: float = Field(0.8, ge=0, le=1)
     calibration_people: int = Field(256, ge=1)
+    val_people: int | None = Field(None, ge=1)
+    skeleton: str | None = None
     min_joints: int = Field(1, ge=1)
     max_bad_share: MaxBadShare = MAX_BAD_SHARE
 
@@ -64,17 +76,23 @@ def open_split(config: Config, split: str) -> Photographs:
         fraction = 1.0 if own_val else config.train_fraction
         people = split_by_image(file.people, split, train_fraction=fraction)
     if split == "calibration":
-        people = some_to_calibrate(people, config.calibration_people)
+        people = some_of(people, config.calibration_people)
+    if split == "val" and config.val_people is not None:
+        people = some_of(people, config.val_people, salt="val")
     if not people:
         raise EdgeposeError(
             f"no person of {file.path} falls into the {split!r} split "
             f"({len(file.people)} usable people, train_fraction {config.train_fraction:g})",
             fix="change data.train_fraction, or give data.val_annotations",
         )
+    joints = file.skeleton
+    if config.skeleton is not None:
+        joints = named_skeleton(config.skeleton)
+        people = with_joints(people, file.skeleton, joints)
     version = f"coco-v2 {split} {config.train_fraction!r} {own_val} {config.calibration_people}"
     return Photographs(
         people,
-        file.skeleton,
+        joints,
         version=f"{version} {file.sha256}",
         skipped=file.skipped,
         bad=file.bad,

@@ -20,7 +20,7 @@ from edgepose.data.photographs import (
     Labels,
     Photographs,
     around,
-    some_to_calibrate,
+    some_of,
     unknown_split,
 )
 from edgepose.data.sift import MAX_BAD_SHARE, MaxBadShare, raise_problems, sift
@@ -86,7 +86,7 @@ def open_split(config: Config, split: str) -> Photographs:
         )
     kept, bad = sift(enough, max_bad_share=config.max_bad_share, source=used[-1])
     if split == "calibration":
-        kept = some_to_calibrate(kept, config.calibration_people)
+        kept = some_of(kept, config.calibration_people)
     skipped = {"too few keypoints": len(people) - len(enough)} if len(people) > len(enough) else {}
     files = " ".join(sha256_file(path) for path in used)
     return Photographs(kept, LSP14, version=f"lsp-v1 {split} {files}", skipped=skipped, bad=bad)

@@ -19,7 +19,7 @@ from edgepose.data.mpii_mat import head_sizes, read_release
 from edgepose.data.photographs import (
     Labels,
     Photographs,
-    some_to_calibrate,
+    some_of,
     split_by_image,
     unknown_split,
 )
@@ -99,7 +99,7 @@ def open_split(config: Config, split: str) -> Photographs:
         )
     people, bad = sift(found.people, max_bad_share=config.max_bad_share, source=used[0])
     if split == "calibration":
-        people = some_to_calibrate(people, config.calibration_people)
+        people = some_of(people, config.calibration_people)
     files = " ".join(sha256_file(path) for path in used)
     return Photographs(
         people, MPII16, version=f"mpii-v1 {split} {files}", skipped=found.skipped, bad=bad

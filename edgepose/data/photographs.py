@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +16,7 @@ from edgepose.data.base import PoseSample
 from edgepose.data.images import read_image
 from edgepose.data.sift import NOTHING_BAD, Bad
 from edgepose.errors import EdgeposeError
-from edgepose.skeleton import Skeleton
+from edgepose.skeleton import Skeleton, shared_joints
 
 PADDING = 1.25  # HRNet widens people's boxes by this
 
@@ -117,9 +118,37 @@ def split_by_image(people: Sequence[Labels], split: str, *, train_fraction: floa
     return [p for p in people if (unit(p.image_id) < train_fraction) == (split != "val")]
 
 
-def some_to_calibrate(people: Sequence[Labels], count: int) -> list[Labels]:
+def with_joints(people: Sequence[Labels], own: Skeleton, wanted: Skeleton) -> list[Labels]:
+    """The people with another skeleton's joints, taken by name; what their labels lack is not
+    annotated. EdgeposeError where no joint is shared."""
+    to, source, names = shared_joints(wanted, own)
+    if not names:
+        raise EdgeposeError(
+            f"no joint of {wanted.name} is among the labels' ({', '.join(own.joints[:4])}, ...)",
+            fix="name the skeleton that both have, or give other labels",
+        )
+
+    def moved(values: NDArray[Any], empty: NDArray[Any]) -> NDArray[Any]:
+        empty[list(to)] = values[list(source)]
+        return empty
+
+    count = wanted.num_joints
+    return [
+        replace(
+            person,
+            joints_xy=moved(person.joints_xy, np.full((count, 2), -1, np.float32)),
+            annotated=moved(person.annotated, np.zeros(count, bool)),
+            visible=None
+            if person.visible is None
+            else moved(person.visible, np.zeros(count, bool)),
+        )
+        for person in people
+    ]
+
+
+def some_of(people: Sequence[Labels], count: int, *, salt: str = "calibration") -> list[Labels]:
     """At most `count` of the people, a fixed choice; a higher count only adds some."""
-    chosen = sorted(people, key=lambda p: unit(f"calibration {p.sample_id.rsplit('/')[-1]}"))
+    chosen = sorted(people, key=lambda p: unit(f"{salt} {p.sample_id.rsplit('/')[-1]}"))
     kept = {p.sample_id for p in chosen[:count]}
     return [p for p in people if p.sample_id in kept]
 

@@ -22,3 +22,8 @@ class QuantPlan:
     source: str
     activation_scales: dict[str, float] = field(default_factory=dict)
     precision: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def float_layers(self) -> tuple[str, ...]:
+        """The convolutions that stay float, sorted."""
+        return tuple(sorted(name for name, kind in self.precision.items() if kind == "float"))

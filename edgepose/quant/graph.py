@@ -263,14 +263,8 @@ def _annotated(
     if float_layers is None:
         precision = {} if model.spec.quant is None else model.spec.quant.precision
         float_layers = [name for name, kind in precision.items() if kind == "float"]
-    float_layers = [*float_layers, *_float_by_nature(network)]
-    for name in float_layers:
-        if f"{name}.weight" not in deploy.tensors:
-            layers = [k.removesuffix(".weight") for k in deploy.tensors if k.endswith(".weight")]
-            near = difflib.get_close_matches(name, layers, n=1, cutoff=0.0)
-            raise EdgeposeError(
-                f"{model.spec.arch} has no layer {name}", fix=f"did you mean {near[0]}?"
-            )
+    float_layers = [*float_layers, *float_by_nature(network)]
+    check_layers(deploy, float_layers)
     exported = export(network, input_hw=model.spec.input_hw, batch=batch)
     quantizer = PoseQuantizer(
         activation=activation, weight=WeightGridPerChannel, float_layers=float_layers
@@ -298,7 +292,23 @@ def head_layers(model: PoseModel) -> list[str]:
     return list(found)
 
 
-def _float_by_nature(network: nn.Module) -> list[str]:
+def check_layers(model: PoseModel, names: Collection[str], *, where: str = "") -> None:
+    """Raise EdgeposeError for a name that none of the model's convolutions has."""
+    layers = [
+        key.removesuffix(".weight")
+        for key, value in model.tensors.items()
+        if key.endswith(".weight") and value.ndim == 4
+    ]
+    for name in names:
+        if name not in layers:
+            near = difflib.get_close_matches(name, layers, n=1, cutoff=0.0)
+            raise EdgeposeError(
+                f"{where}{': ' if where else ''}{model.spec.arch} has no layer {name}",
+                fix=f"did you mean {near[0]}?",
+            )
+
+
+def float_by_nature(network: nn.Module) -> list[str]:
     """Convolutions that INT8 would spoil and hardly speed up: an attention's two channels, a mean and a
     maximum, would share one grid, and it does a thousandth of the work."""
     return [

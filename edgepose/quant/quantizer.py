@@ -3,7 +3,8 @@
 Rules, in the order in which a graph is read:
 - a convolution takes an INT8 input and INT8 weights; with a ReLU behind it only the ReLU's output
   is a tensor of its own (the two are one kernel);
-- both inputs of a sum are INT8; sum and ReLU are one kernel as well;
+- both inputs of a sum are INT8, unless every convolution around it stays float; sum and ReLU are one
+  kernel as well;
 - whatever only moves values (pooling by maximum, slice, concat, reshape, transpose, nearest
   upsampling, zero padding) keeps the scale of what it moves;
 - the network's input is INT8, its output stays float.
@@ -129,12 +130,21 @@ class PoseQuantizer(Quantizer):  # type: ignore[misc]  # untyped library
         if self._is_int8_convolution(node):
             return [first]
         if node.target in ADDS:
-            return [n for n in node.args[:2] if isinstance(n, Node)]
+            terms = [n for n in node.args[:2] if isinstance(n, Node)]
+            read = node in wanted or (_fused_into_relu(node) and next(iter(node.users)) in wanted)
+            return terms if read or any(map(self._from_int8, terms)) else []
         if node in wanted:
             if node.target in RELUS and not _fused_into_relu(first):
                 return [first]
             return moved_inputs(node)
         return []
+
+    def _from_int8(self, node: Node) -> bool:
+        """Whether an INT8 convolution makes `node`: itself, or behind ReLU and movement."""
+        if node.op == "call_function" and node.target in RELUS:
+            first: Any = node.args[0]
+            return self._from_int8(first)
+        return self._is_int8_convolution(node) or any(map(self._from_int8, moved_inputs(node)))
 
     def _wanted(self, nodes: list[Node]) -> set[Node]:
         """The nodes whose output some reader needs in INT8, found from the back."""

@@ -36,8 +36,8 @@ class Config(distill.Config):
     """As distill, and: freeze_observers_at: share of the steps after which activation ranges stand;
     freeze_batch_norm_at: share after which batch norm's statistics stand (0: folded from the start; a
     deconvolution's always is); calibration_method: how the starting ranges are found; head: "float"
-    leaves the layer that makes the heatmaps out of INT8; calibration: folder of pictures, null: the
-    data source's own calibration split."""
+    leaves the layer that makes the heatmaps out of INT8; float_layers: convolutions that stay float,
+    by name; calibration: folder of pictures, null: the data source's own calibration split."""
 
     lr: float = Field(default=1e-4, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -47,15 +47,18 @@ class Config(distill.Config):
     calibration_method: CalibrationMethod = DEFAULT_METHOD
     head: Literal["int8", "float"] = "int8"
     calibration: ExistingPath | None = None
+    float_layers: tuple[str, ...] = ()
 
 
 def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
     """The deploy form, on the INT8 grid, with the activation scales that it was trained with."""
     images = context.calibration_set(config.calibration, model_domain=model.spec.domain)
     crops = crop_batches(images, model.spec.input_hw, alignment=model.spec.codec.alignment)
-    head = head_layers(model) if config.head == "float" else None
-    calibrated = calibrate(model, crops, observer=config.calibration_method, float_layers=head)
+    kept = config.float_layers + tuple(head_layers(model) if config.head == "float" else ())
+    calibrated = calibrate(model, crops, observer=config.calibration_method, float_layers=kept)
     prepared = prepare_qat(calibrated)
+    if kept:
+        context.notes["float_layers"] = list(kept)
     if config.freeze_batch_norm_at > 0:
         context.notes["live_batch_norms"] = revive_norms(prepared, model)
     freeze_observers_step = round(config.freeze_observers_at * config.steps)

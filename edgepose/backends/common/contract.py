@@ -8,6 +8,7 @@ from typing import Literal
 
 import edgepose
 from edgepose.artifact import (
+    FLOAT_NAMES,
     CodecContract,
     CropContract,
     Header,
@@ -93,6 +94,7 @@ def _quantization(
         "mode": plan.mode,
         "source": plan.source,
         "activation_scales": len(plan.activation_scales),
-        "float_layers": sum(kind == "float" for kind in plan.precision.values()),
+        "float_layers": len(plan.float_layers),
+        **({FLOAT_NAMES: ",".join(plan.float_layers)} if plan.float_layers else {}),
         **facts,
     }

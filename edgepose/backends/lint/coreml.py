@@ -14,7 +14,13 @@ import numpy as np
 
 from edgepose.artifact import Manifest
 from edgepose.backends.lint.findings import Finding, found
-from edgepose.backends.lint.structure import Net, Step, structure
+from edgepose.backends.lint.structure import (
+    CONVOLUTIONS,
+    Net,
+    Step,
+    float_layers,
+    structure,
+)
 from edgepose.backends.mil.convert import deployment_target
 from edgepose.backends.mil.load import Operation, Program, Ref, load_program, model_path
 from edgepose.backends.mil.quiet import quiet
@@ -50,7 +56,15 @@ def lint(package: Path, target: Target, manifest: Manifest | None = None) -> lis
         if any(f.level == "error" for f in findings):
             return findings  # what was found says why it cannot be read further
         raise
-    return [*findings, *_grids(program), *structure(_net(program), target)]
+    net = _net(program)
+    planned = _planned(net, float_layers(manifest))
+    return [*findings, *_grids(program), *structure(net, target, planned=planned)]
+
+
+def _planned(net: Net, names: tuple[str, ...]) -> list[str]:
+    """The float convolutions, where they are as many as the plan names: Core ML numbers its layers."""
+    found = [s.name for s in net.steps if s.op in CONVOLUTIONS and s.weight and not s.int8_weight]
+    return found if len(found) == len(names) else []
 
 
 def _spec(package: Path) -> Any:

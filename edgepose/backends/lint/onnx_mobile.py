@@ -12,7 +12,7 @@ from edgepose.artifact import Manifest
 from edgepose.backends.lint.findings import Finding, found
 from edgepose.backends.lint.onnx_rules import ports, scales, source_type, versions
 from edgepose.backends.lint.onnx_view import View, read
-from edgepose.backends.lint.structure import structure
+from edgepose.backends.lint.structure import float_layers, structure
 from edgepose.backends.onnx_graph.canonical import QUANTIZE
 from edgepose.backends.onnx_graph.ort_order import IDENTIFIER, operators
 from edgepose.errors import EdgeposeError
@@ -44,7 +44,7 @@ def lint(data: bytes, target: Target, manifest: Manifest | None = None) -> list[
         *scales(view, level="warning"),
         *_zero_points(view),
         *_relus(view),
-        *structure(view.net, target),
+        *structure(view.net, target, planned=float_layers(manifest)),
     ]
 
 

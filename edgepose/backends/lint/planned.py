@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from torch import fx, nn
@@ -39,12 +39,18 @@ _PRELU = "prelu"
 
 
 def lint_planned(
-    network: nn.Module, targets: tuple[Target, ...], *, input_hw: tuple[int, int], static: bool
+    network: nn.Module,
+    targets: tuple[Target, ...],
+    *,
+    input_hw: tuple[int, int],
+    static: bool,
+    float_layers: Collection[str] = (),
 ) -> list[Finding]:
     """Findings for each target, under its name.
 
     network: (N, 3, H, W) -> heatmaps, of the widths that are planned, weights of any value
     static:  whether INT8 activations get fixed scales; dynamic INT8 has no islands to look for
+    float_layers: convolutions that the recipe keeps in float
     """
     findings: list[Finding] = []
     graph: fx.GraphModule | None = None
@@ -54,10 +60,12 @@ def lint_planned(
             if graph is None:
                 deploy = network if _deployed(network) else to_deploy(network)
                 graph = export(deploy, input_hw=input_hw, batch=1)
-                PoseQuantizer(activation=MaxGrid, weight=WeightGridPerChannel).annotate(graph)
+                PoseQuantizer(
+                    activation=MaxGrid, weight=WeightGridPerChannel, float_layers=float_layers
+                ).annotate(graph)
             here += _operators(graph, target)
             if "int8" in target.precisions and static:
-                here += structure(_net(graph), target)
+                here += structure(_net(graph), target, planned=float_layers)
         findings += in_file(here, target.name)
     return findings
 

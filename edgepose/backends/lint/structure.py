@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from edgepose.artifact import Manifest
 from edgepose.backends.lint.findings import Finding, found
 from edgepose.backends.onnx_graph.canonical import DEQUANTIZE, QUANTIZE
 from edgepose.target import Target
@@ -111,6 +112,18 @@ class Net:
             self.behind_int8.isdisjoint(step.data) or self.before_int8.isdisjoint(step.outputs)
         )
 
+    def kept_float(self, planned: Collection[str]) -> frozenset[str]:
+        """Steps that are in float because a plan says so: the convolutions it names, and whatever only
+        those read."""
+        kept: set[str] = set()
+        for step in reversed(self.steps):
+            readers = [r for name in step.outputs for r in self.readers.get(name, [])]
+            named = step.name in planned and step.weight is not None and not step.int8_weight
+            alone = bool(readers) and all(r.name in kept for r in readers)
+            if named or (alone and step.op not in (QUANTIZE, DEQUANTIZE)):
+                kept.add(step.name)
+        return frozenset(kept)
+
     def feeds_output(self, step: Step) -> bool:
         """Whether the step makes the network's output, moved or not: its channels are the joints'."""
         for name in step.outputs:
@@ -121,12 +134,25 @@ class Net:
         return False
 
 
-def structure(net: Net, target: Target) -> list[Finding]:
-    """What keeps a quantized network from running in INT8 as a whole."""
+def float_layers(manifest: Manifest | None) -> tuple[str, ...]:
+    """The convolutions that an artifact's plan keeps in float; none of a file without a manifest."""
+    return () if manifest is None else manifest.provenance.float_layers
+
+
+def structure(net: Net, target: Target, *, planned: Collection[str] = ()) -> list[Finding]:
+    """What keeps a quantized network from running in INT8 as a whole.
+
+    planned: the convolutions that the quantization plan keeps in float, which are notes
+    """
     if not net.quantized:
         return []
     sums = list(_residual_scales(net))
-    islands = _islands(net, target, excused={name for _, names in sums for name in names})
+    islands = _islands(
+        net,
+        target,
+        excused={name for _, names in sums for name in names},
+        kept=net.kept_float(planned),
+    )
     return [*(finding for finding, _ in sums), *islands, *_channels(net, target)]
 
 
@@ -152,7 +178,9 @@ def _residual_scales(net: Net) -> Iterator[tuple[Finding, set[str]]]:
         yield finding, names
 
 
-def _islands(net: Net, target: Target, *, excused: set[str]) -> Iterator[Finding]:
+def _islands(
+    net: Net, target: Target, *, excused: set[str], kept: frozenset[str]
+) -> Iterator[Finding]:
     float_only = set(target.limits.float_operators)
     for step in net.steps:
         if step.op in (QUANTIZE, DEQUANTIZE) or step.name in excused:
@@ -172,6 +200,13 @@ def _islands(net: Net, target: Target, *, excused: set[str]) -> Iterator[Finding
             yield found("unfolded-norm", step.name, "batch norm between INT8 layers runs in float")
         elif step.op == "ConvTranspose":
             yield found("deconvolution-float", step.name, _why_float(net, step))
+        elif step.name in kept:
+            by_name = step.weight is not None and not step.int8_weight
+            why = "the plan's float_layers name it" if by_name else "only float_layers read it"
+            yield found(
+                "float-island", step.name, f"{step.op} runs in float: {why}",
+                fix="nothing, this is the plan", level="note",
+            )  # fmt: skip
         else:
             yield found(
                 "float-island", step.name, f"{step.op} runs in float: {_why_float(net, step)}"

@@ -14,7 +14,7 @@ from edgepose.artifact import Manifest
 from edgepose.backends.lint.findings import Finding, found
 from edgepose.backends.lint.onnx_rules import ports, scales, source_type, versions
 from edgepose.backends.lint.onnx_view import Operator, View, read
-from edgepose.backends.lint.structure import structure
+from edgepose.backends.lint.structure import float_layers, structure
 from edgepose.backends.onnx_graph.canonical import DEQUANTIZE, QUANTIZE
 from edgepose.target import Target
 
@@ -36,7 +36,11 @@ def lint(data: bytes, target: Target, manifest: Manifest | None = None) -> list[
     """Findings of an ONNX file's bytes. EdgeposeError where they are no whole ONNX model."""
     view = read(data)
     findings = [*versions(view, target), *ports(view, target, manifest), *_operators(view, target)]
-    findings += [*scales(view), *_pairs(view), *structure(view.net, target)]
+    findings += [
+        *scales(view),
+        *_pairs(view),
+        *structure(view.net, target, planned=float_layers(manifest)),
+    ]
     return findings + (list(_dla(view)) if target.limits.dla else [])
 
 
