@@ -151,10 +151,10 @@ def check_stages(
             check_layers(start, layers, where=f"stages.{stage.name}.float_layers")
     decides = recipe.stage("quantize")
     if "qat" in words and (
-        getattr(decides, "max_drop", None) is not None or getattr(decides, "sensitivity", False)
+        getattr(decides, "max_drop", None) is not None or getattr(decides, "rank_layers", False)
     ):
         raise EdgeposeError(
-            "quantize.max_drop and sensitivity compare with a float network, and qat leaves none",
+            "quantize.max_drop and rank_layers compare with a float network, and qat leaves none",
             fix="leave out qat, or these two; qat has float_layers, too",
         )
     done = start.spec.form == "deploy"

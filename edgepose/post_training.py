@@ -87,7 +87,7 @@ def write_recipe(wish: Wish, load: Callable[[str | Skeleton], Any], *, out: Path
         for key, value in (("coding", wish.coding), ("sha256", wish.sha256))
         if value is not None
     }
-    quantize: dict[str, Any] = {"mode": "static", "sensitivity": True, "people": DECIDE}
+    quantize: dict[str, Any] = {"mode": "static", "rank_layers": True, "people": DECIDE}
     if wish.calibration is not None:
         quantize["calibration"] = str(wish.calibration.resolve())
     if wish.max_drop is not None:

@@ -158,7 +158,6 @@ def int8_sensitivity(
 
     model: in float; scales: of a static plan of it (tensor key -> scale)
     """
-    check_float(model)
     probe = Probe(model)
     variants = {
         name: {name: on_the_grid(scales[key])}

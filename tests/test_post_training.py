@@ -83,7 +83,7 @@ def test_a_network_to_files_in_one_command(narrow: Path, tmp_path: Path) -> None
         (["--checkpoint", "{net}", "--data", "folder:x"], "has no labels"),
         (["--checkpoint", "{net}", "--data", "coco:only.json"], "cannot read the data set"),
         (["--checkpoint", "{net}", "--data", "coco:no.json,no"], "no image folder at no"),
-        (["--checkpoint", "nowhere", "--data", "synthetic"], "no folder at nowhere"),
+        (["--checkpoint", "nowhere", "--data", "synthetic"], "there is nothing at nowhere"),
         (["--checkpoint", "{net}", "--data", "synthetic", "--targets", "toaster"], "toaster"),
         (["--checkpoint", "{net}", "--data", "synthetic", "--targets", ","], "names none"),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -58,9 +57,8 @@ class Trial:
     def layers(self, quantized: PoseModel) -> list[LayerSensitivity]:
         """What each layer alone costs, the costliest first; noted for the report."""
         assert quantized.spec.quant is not None, "it was quantized"
-        tensors = quantized.tensors  # those that the scales were found for, equalised or not
         found = int8_sensitivity(
-            PoseModel(dataclasses.replace(quantized.spec, quant=None), tensors),
+            self.model,
             quantized.spec.quant.activation_scales,
             self.data,
             self.metric,

@@ -18,6 +18,7 @@ from edgepose.errors import EdgeposeError
 from edgepose.models.plan import QuantPlan
 from edgepose.models.pose_model import PoseModel
 from edgepose.quant.calibrate import calibrate
+from edgepose.quant.equalize import equalize
 from edgepose.quant.graph import DEFAULT_METHOD, CalibrationMethod, deploy_form, head_layers
 from edgepose.quant.weights import round_weights
 from edgepose.recipe import Budget
@@ -44,7 +45,7 @@ class Config(BaseModel):
     float_layers: convolutions that stay float, by name;
     max_drop: points of the primary metric that static INT8 may cost against the float network; where
         it costs more, layers go to float, most points per multiply-add first, until it does not;
-    sensitivity: what INT8 in each layer alone costs, noted for the report;
+    rank_layers: what INT8 in each layer alone costs, noted for the report;
     people: so many of the training split decide both
     """
 
@@ -57,13 +58,13 @@ class Config(BaseModel):
     calibration: ExistingPath | None = None
     float_layers: tuple[str, ...] = ()
     max_drop: float | None = Field(default=None, ge=0)
-    sensitivity: bool = False
+    rank_layers: bool = False
     people: int = Field(default=128, ge=1)
 
     @model_validator(mode="after")
     def _only_static_ranges_are_tried(self) -> Config:
-        if self.mode != "static" and (self.max_drop is not None or self.sensitivity):
-            raise ValueError("max_drop and sensitivity are of mode: static")
+        if self.mode != "static" and (self.max_drop is not None or self.rank_layers):
+            raise ValueError("max_drop and rank_layers are of mode: static")
         return self
 
     @model_validator(mode="after")
@@ -102,10 +103,10 @@ def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
         return PoseModel(dataclasses.replace(deploy.spec, quant=plan), deploy.tensors)
     if model.spec.quant is not None and model.spec.quant.source == "qat":
         context.notes["scales"] = "kept from quantization-aware training"
-        if config.max_drop is not None or config.sensitivity:
+        if config.max_drop is not None or config.rank_layers:
             raise EdgeposeError(
                 "the network was trained through the INT8 grid; there is no float one to compare with",
-                fix="leave out quantize.max_drop and sensitivity, or qat; qat has float_layers, too",
+                fix="leave out quantize.max_drop and rank_layers, or qat; qat has float_layers, too",
             )
         return _keep_float(model, kept)
     images = context.calibration_set(config.calibration, model_domain=model.spec.domain)
@@ -113,22 +114,22 @@ def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
     said = ", ".join([config.calibration_method, *extras, f"{len(images)} images"])
     context.notes["scales"] = f"calibrated ({said})"
     crops = list(crop_batches(images, model.spec.input_hw, alignment=model.spec.codec.alignment))
+    start = equalize(model) if config.equalize else model
 
     def quantize(float_layers: tuple[str, ...]) -> PoseModel:
         return calibrate(
-            model,
+            start,
             crops,
             observer=config.calibration_method,
-            equalized=config.equalize,
             bias_corrected=config.bias_correction,
             float_layers=float_layers,
         )
 
     quantized = quantize(kept)
-    if config.max_drop is None and not config.sensitivity:
+    if config.max_drop is None and not config.rank_layers:
         return quantized
-    trial = Trial(model, context, people=config.people)
-    if config.sensitivity:
+    trial = Trial(start, context, people=config.people)
+    if config.rank_layers:
         trial.layers(quantized)
     if config.max_drop is not None:
         quantized = fall_back(trial, quantized, quantize, max_drop=config.max_drop)

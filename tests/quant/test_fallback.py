@@ -18,6 +18,7 @@ from edgepose.evaluation import EvaluationSet, TorchExecutor, find_joints
 from edgepose.metrics.metric import METRICS
 from edgepose.models.pose_model import PoseModel
 from edgepose.quant.calibrate import calibrate
+from edgepose.recipe import Budget
 from edgepose.report.sensitivity import save_plot, sensitivity_text
 from edgepose.sensitivity import (
     LayerSensitivity,
@@ -95,7 +96,7 @@ def ranked(spoiled: PoseModel, pictures: Pictures) -> list[LayerSensitivity]:
 
 def context_of(pictures: Pictures, folder: Path, warnings: list[str]) -> Context:
     return Context(
-        train=pictures, val=pictures, calibration=pictures, teacher=None, targets=(), size_mb=None,
+        train=pictures, val=pictures, calibration=pictures, teacher=None, targets=(), budget=Budget(),
         seed=0, folder=folder, cache=folder, report=lambda *_: None, warn=warnings.append,
     )  # fmt: skip
 
@@ -112,7 +113,7 @@ def test_only_the_spoiled_layer_goes_back_to_float(
 ) -> None:
     warnings: list[str] = []
     context = context_of(pictures, tmp_path, warnings)
-    config = quantize.Config(observer="minmax", max_drop=20.0, people=24)
+    config = quantize.Config(calibration_method="minmax", max_drop=20.0, people=24)
     made = quantize.run(spoiled, config, context)
     assert made.spec.quant is not None
     assert made.spec.quant.float_layers == (SPOILED,)
