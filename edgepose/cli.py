@@ -16,6 +16,7 @@ from edgepose.commands import (
     lint,
     predict,
     publish,
+    report,
     runner,
     targets,
 )
@@ -60,6 +61,7 @@ for _command in (
     compress.compress,
     compress.train,
     publish.publish,
+    report.report,
     eval.eval,
     bench.bench,
     runner.runner,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgepose.report.html.blocks import Gallery, Person, Picture
 from edgepose.report.overlay import draw_skeletons
 from edgepose.report.people import People, errors
+from edgepose.skeleton import Skeleton
 
 SIDE_PX = 256
 QUALITY = 78
@@ -35,34 +36,34 @@ def gallery(people: People, columns: Sequence[tuple[str, str]], *, word: str) ->
     columns = [(title, name) for title, name in columns if name in people.found]
     if shown is None or not columns or not len(shown.index):
         return None
+    wrong = {name: errors(people, name, word) for _, name in columns}
     made = []
     for i, (person, kind) in enumerate(zip(shown.index, shown.kinds, strict=True)):
-        crop, matrix = shown.crops[i], shown.matrices[i]
-        factor = SIDE_PX / max(crop.shape[:2])
-        size = round(crop.shape[1] * factor), round(crop.shape[0] * factor)
-        large = cv2.resize(crop, size, interpolation=cv2.INTER_CUBIC)
-        labels = people.truth.annotated[person].astype(np.float64)
-        name = f"{kind} {sum(k == kind for k in shown.kinds[: i + 1])}"
-
-        def drawn(
-            xy: NDArray[np.floating], confidence: NDArray[np.floating], title: str, told: str,
-            *, image: NDArray[np.uint8] = np.asarray(large, dtype=np.uint8),
-            to_crop: NDArray[np.float64] = matrix, scale: float = factor, name: str = name,
-        ) -> Picture:  # fmt: skip
-            inside = np.asarray(xy, dtype=np.float64) @ to_crop[:, :2].T + to_crop[:, 2]
-            picture = draw_skeletons(
-                image, [inside * scale + 0.5 * (scale - 1)], [confidence], people.truth.skeleton
-            )
-            return Picture(
-                f"{title}{told}", _jpeg(picture), f"{name}: skeleton by {title}{told}"
-            )
-
-        pictures = [drawn(people.truth.xy[person], labels, "labels", "")]
+        name = f"{kind} {shown.kinds[: i + 1].count(kind)}"
+        views = [("labels", people.truth.xy[person], people.truth.annotated[person])]
         for title, row in columns:
-            error = errors(people, row, word)[person]
-            mean = np.nanmean(error) if np.isfinite(error).any() else np.nan
-            told = f", error {mean:.2f}" if np.isfinite(mean) else ""
-            found = people.found[row]
-            pictures.append(drawn(found.image_xy[person], found.score[person], title, told))
+            found, error = people.found[row], wrong[row][person]
+            told = f", error {np.nanmean(error):.2f}" if np.isfinite(error).any() else ""
+            views.append((f"{title}{told}", found.image_xy[person], found.score[person]))
+        pictures = []
+        for title, xy, confidence in views:
+            drawn = _drawn(shown.crops[i], shown.matrices[i], xy, confidence, people.truth.skeleton)
+            pictures.append(Picture(title, _jpeg(drawn), f"{name}: skeleton by {title}"))
         made.append(Person(name, pictures))
     return Gallery(made)
+
+
+def _drawn(
+    crop: NDArray[np.uint8],
+    matrix: NDArray[np.float64],
+    image_xy: NDArray[np.floating],
+    confidence: NDArray[np.generic],
+    joints: Skeleton,
+) -> NDArray[np.uint8]:
+    """A crop enlarged to SIDE_PX with a skeleton on it; matrix: (2, 3) image px -> crop px."""
+    factor = SIDE_PX / max(crop.shape[:2])
+    size = round(crop.shape[1] * factor), round(crop.shape[0] * factor)
+    large = np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+    crop_xy = np.asarray(image_xy, dtype=np.float64) @ matrix[:, :2].T + matrix[:, 2]
+    xy = (crop_xy + 0.5) * factor - 0.5
+    return draw_skeletons(large, [xy], [confidence.astype(np.float64)], joints)

@@ -26,7 +26,7 @@ from edgepose.report.html.blocks import (
 from edgepose.report.html.gather import Extras
 from edgepose.report.html.pictures import gallery
 from edgepose.report.people import errors
-from edgepose.report.record import ArtifactRecord, Measured, Report, StageRecord
+from edgepose.report.record import ArtifactRecord, Difference, Measured, Report, StageRecord
 
 
 def verdicts(report: Report, extras: Extras) -> list[Verdict]:
@@ -147,11 +147,9 @@ def _stages(report: Report) -> Section | None:
     )
 
 
-def _loss(step: object) -> str:
+def _loss(step: Difference | None) -> str:
     """Marks a change that is surely a loss or surely a gain."""
-    from edgepose.report.record import Difference
-
-    if not isinstance(step, Difference) or text.is_noise(step) is not False:
+    if step is None or text.is_noise(step) is not False:
         return ""
     return "no" if step.value < 0 else "yes"
 
@@ -297,11 +295,11 @@ def _layers(extras: Extras) -> Section | None:
         if layer.before:
             kept = f"{channels} of {layer.before}"
         rows.append(
-            (layer.name, f"{channels} × {height} × {width}", kept, f"{layer.weights:,}",
+            (layer.name, f"{channels} x {height} x {width}", kept, f"{layer.weights:,}",
              text.count(layer.macs), Cell(f"{100 * layer.macs / total:.1f} %",
                                           bar=100 * layer.macs / total), layer.precision)
         )  # fmt: skip
-    header = ("layer", "output C × H × W", "kept channels", "weights", "MACs", "share", "precision")
+    header = ("layer", "output C x H x W", "kept channels", "weights", "MACs", "share", "precision")
     return _section(
         "layers",
         "Layer by layer",

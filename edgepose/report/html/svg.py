@@ -64,7 +64,6 @@ def inline_svg(drawn: Figure, *, name: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     for color, variable in _NAMES.items():
         text = text.replace(color, f"var(--{variable})")
-    text = re.sub(r"(font: [^;\"]*?px) [^;\"]*", r"\1 var(--font)", text)
     text = re.sub(r"font-family: [^;\"]*", "font-family: var(--font)", text)
     prefix = f"{name}-"
     text = re.sub(r'\bid="', f'id="{prefix}', text)
