@@ -14,6 +14,7 @@ from edgepose.report.overlay import draw_skeletons
 from edgepose.report.people import People, errors
 from edgepose.skeleton import Skeleton
 
+View = tuple[str, NDArray[np.floating], NDArray[np.generic]]
 SIDE_PX = 256
 QUALITY = 78
 
@@ -40,7 +41,9 @@ def gallery(people: People, columns: Sequence[tuple[str, str]], *, word: str) ->
     made = []
     for i, (person, kind) in enumerate(zip(shown.index, shown.kinds, strict=True)):
         name = f"{kind} {shown.kinds[: i + 1].count(kind)}"
-        views = [("labels", people.truth.xy[person], people.truth.annotated[person])]
+        labelled = people.truth.annotated[person]
+        labels = np.where(labelled[:, None], people.truth.xy[person], np.nan)
+        views: list[View] = [("labels", labels, labelled)]
         for title, row in columns:
             found, error = people.found[row], wrong[row][person]
             told = f", error {np.nanmean(error):.2f}" if np.isfinite(error).any() else ""
@@ -66,4 +69,5 @@ def _drawn(
     large = np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
     crop_xy = np.asarray(image_xy, dtype=np.float64) @ matrix[:, :2].T + matrix[:, 2]
     xy = (crop_xy + 0.5) * factor - 0.5
-    return draw_skeletons(large, [xy], [confidence.astype(np.float64)], joints)
+    # An unsure joint counts in the score like any other: it is drawn, faintly.
+    return draw_skeletons(large, [xy], [confidence.astype(np.float64)], joints, threshold=0.0)

@@ -65,7 +65,8 @@ def waterfall(report: Report, metric: str) -> Plot | None:
             )  # fmt: skip
         low, high = min(v[1] for v in values), max(v[2] for v in values)
         span = max(high - low, 2.0)
-        axis.set_xlim(max(0.0, low - 0.12 * span), high + 0.85 * span)
+        changed = any(_change(report, row, metric) for row in rows)
+        axis.set_xlim(max(0.0, low - 0.12 * span), high + (0.75 if changed else 0.3) * span)
         _whole_ticks(axis, high + 0.25 * span)
         axis.set_ylim(len(rows) - 0.5, -0.5)
         axis.set_yticks(y, [row.name for row in rows])
@@ -84,7 +85,7 @@ def waterfall(report: Report, metric: str) -> Plot | None:
         alt=f"{label} of {len(rows)} models and files with 95 % intervals: {rows[0].name} "
         f"{first:.1f}, {rows[-1].name} {last:.1f}",
         note=f"Lines: 95 % interval (bootstrap over {report.interval_over}). Beside: the score, and "
-        "its change where a paired interval excludes zero.",
+        "its change from the stage before where the paired interval excludes zero.",
         header=header, align="lrrrl", rows=behind,
     )  # fmt: skip
 
@@ -257,26 +258,33 @@ def training(stage: StageRecord) -> Plot | None:
 def curves(
     title: str, size: str, at: Sequence[float], lines: Sequence[tuple[str, Sequence[float]]]
 ) -> Plot:
-    """Part of the joints within a threshold, over the threshold; one line per model."""
-    rows = -(-len(lines) // 3)
+    """Part of the joints within a threshold, over the threshold; one line per model.
+
+    Models that differ little lie on each other, so that each line is also drawn against the first.
+    """
+    rows, several = -(-len(lines) // 3), len(lines) > 1
     with svg.style():
-        drawn = svg.figure(2.9 + 0.21 * rows)
-        axis = drawn.subplots()
+        drawn = svg.figure((4.3 if several else 2.9) + 0.21 * rows)
+        axes = drawn.subplots(1 + several, 1, sharex=True, squeeze=False)[:, 0]
         for i, (name, values) in enumerate(lines):
-            axis.plot(
-                at, values, label=name, color=svg.SERIES[i % len(svg.SERIES)], linewidth=1.8,
-                linestyle=_DASHES[i % len(_DASHES)],
-            )  # fmt: skip
-        axis.set_xlim(0, max(at))
-        axis.set_ylim(0, 100)
-        axis.set_xlabel(f"threshold, parts of {size}")
-        axis.set_ylabel("% of joints")
-        svg.clean(axis, grid="both")
+            look = {"color": svg.SERIES[i % len(svg.SERIES)], "linewidth": 1.8,
+                    "linestyle": _DASHES[i % len(_DASHES)]}  # fmt: skip
+            axes[0].plot(at, values, label=name, **look)
+            if several:
+                axes[1].plot(at, np.subtract(values, lines[0][1]), **look)
+        axes[0].set_xlim(0, max(at))
+        axes[0].set_ylim(0, 100)
+        axes[0].set_ylabel("% of joints")
+        if several:
+            axes[1].set_ylabel(f"points from {lines[0][0].split(',')[0]}")
+        axes[-1].set_xlabel(f"threshold, parts of {size}")
+        for axis in axes:
+            svg.clean(axis, grid="both")
         drawn.legend(loc="outside lower center", ncols=3, handletextpad=0.5, columnspacing=1.2)
     marks = [i for i, x in enumerate(at) if round(x * 100) % 5 == 0 and x > 0]
     return _plot(
         drawn, title=title, note="At each threshold, the part of the counted joints whose error is "
-        "no larger.",
+        "no larger; below, the difference from the first line.",
         alt=f"{title}: " + ", ".join(f"{n} {v[-1]:.1f} % at {max(at):g}" for n, v in lines),
         header=("threshold", *(name for name, _ in lines)), align="r" * (len(lines) + 1),
         rows=[(f"{at[i]:.2f}", *(f"{v[i]:.1f}" for _, v in lines)) for i in marks],

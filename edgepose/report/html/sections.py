@@ -68,9 +68,10 @@ def headline(report: Report) -> list[Figure]:
         interval = f", {score.ci95[0]:.1f} to {score.ci95[1]:.1f}" if score.ci95 else ""
         figures.append(Figure(f"{score.value:.1f}", label, f"{worst.name}{interval}"))
     if drop is not None:
-        interval = f", {drop.ci95[0]:.1f} to {drop.ci95[1]:.1f}" if drop.ci95 else ""
+        interval = f" {drop.ci95[0]:.1f} to {drop.ci95[1]:.1f}" if drop.ci95 else ""
         figures.append(Figure(f"{drop.drop:.1f}", f"points below {drop.baseline}",
-                              f"allowed {drop.max_drop:g}{interval}"))  # fmt: skip
+                              f"allowed {drop.max_drop:g}; interval{interval}" if interval
+                              else f"allowed {drop.max_drop:g}"))  # fmt: skip
     timed = [row for row in report.artifacts if row.latency_ms is not None]
     if timed:
         fastest = min(timed, key=lambda row: row.latency_ms.p50 if row.latency_ms else 0)
@@ -137,10 +138,11 @@ def _stages(report: Report) -> Section | None:
         "Stage by stage",
         [
             *_plots([plots.waterfall(report, primary), plots.waterfall(report, secondary)]),
-            Table("Every model and file", header, "lrrrrrrrll", rows),
+            Table("Every model and file", header, "lrrrrrrrlt", rows),
             Prose(
-                f"{text.legend(report)}. Change: {text.metric_label(primary)} points from the stage "
-                "before, of a file from the last stage; paired 95 % interval."
+                f"In brackets: the 95 % interval (bootstrap over {report.interval_over}), of a change "
+                f"the paired one. Change: {text.metric_label(primary)} points from the stage before, "
+                "of a file from the last stage. ~ estimated; - not measured."
             ),
             *([_subsets(report)] if text.subset_names(report) else []),
         ],
@@ -245,7 +247,7 @@ def _people(report: Report, extras: Extras) -> Section | None:
             Prose(f"From the validation data ({report.data.domain}), not chosen by hand: the people "
                   f"with the largest mean error of {judged}, then those around the median. Errors "
                   f"are in parts of {size}. Orange: the person's right side; blue: left. "
-                  "Joints below a confidence of 0.2 are not drawn."),
+                  "The fainter a joint, the less sure the model."),
             made,
         ],
     )  # fmt: skip
@@ -337,7 +339,7 @@ def _files(report: Report) -> Section | None:
              f"{100 * share:.1f} %" if share is not None else text.DASH)
         )  # fmt: skip
     blocks: list[Block] = [
-        Table("Files", ("artifact", "file", "bytes", "counted", "SHA-256"), "llrll", rows),
+        Table("Files", ("artifact", "file", "bytes", "counted", "SHA-256"), "ltrll", rows),
         Table(
             "Each file against the model that it was written from",
             ("artifact", "precision", "joint shift p50 / p99, px", "confident joints off by > 1 px",
@@ -360,7 +362,7 @@ def _conditions(report: Report) -> Section | None:
         "conditions",
         "Conditions and provenance",
         [
-            Table("This run", ("what", "value"), "ll", facts),
+            Table("This run", ("what", "value"), "lt", facts),
             Bullets(text.origins(report)),
             *([Folded("Versions", Table("Versions", ("package", "version"), "ll", versions))]
               if versions else []),
