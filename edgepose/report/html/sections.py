@@ -119,7 +119,7 @@ def _stages(report: Report) -> Section | None:
     primary, secondary = report.primary_metric, report.secondary_metric
     header = (
         "model", text.metric_label(primary), text.metric_label(secondary), "change", "size",
-        "parameters", "MACs", "p50 ms", "precision", "scored by",
+        "params", "MACs", "p50 ms", "precision", "scored by",
     )  # fmt: skip
     rows = []
     for row in report.rows:
