@@ -35,7 +35,7 @@ def _compress(recipe: str, overrides: Sequence[str], out: Path, as_json: bool) -
         print_json(report.model_dump(mode="json"))
         return
     click.echo(report_text(report, color=wants_color(sys.stdout)))
-    click.echo(f"report: {run / 'report.md'}")
+    click.echo(f"report: {run / 'report.html'}")
 
 
 @click.command(

@@ -32,7 +32,7 @@ from edgepose.report.people import (
     load_people,
     save_people,
 )
-from edgepose.report.record import Report
+from edgepose.report.record import BudgetVerdict, Report
 from edgepose.skeleton import MPII16
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -131,7 +131,7 @@ def test_the_page_says_what_the_report_says(report: Report, written: str) -> Non
     for line in (*report.all_warnings, *report.commands, *text.origins(report)):
         assert " ".join(line.split()) in shown, line
     assert "Not within the allowed drop of 1" in shown
-    assert "Not met" in shown
+    assert "Budget not met" in shown
     assert "the last tenth is" in shown
     assert shown.index("Not within the allowed") < shown.index("Stage by stage")
 
@@ -208,9 +208,10 @@ def test_files_are_compared_with_what_the_report_says(report: Report, tmp_path: 
     found = check_files(report, tmp_path)
     assert not found.missing
     assert len(found.changed) == 2
-    page = Collected(report_html(bare(report), Extras(files=found))).text
+    alone = bare(report).model_copy(update={"budget": BudgetVerdict()})
+    page = Collected(report_html(alone, Extras(files=found))).text
     assert "2 changed: artifacts/jetson-xavier/model.onnx.xz" in page
-    assert "Not met" in page
+    assert "Not verified" in page
 
 
 def test_the_worst_are_the_worst(report: Report) -> None:

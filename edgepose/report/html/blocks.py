@@ -113,6 +113,11 @@ class Section:
     blocks: Sequence[Block]
 
 
+def section(name: str, title: str, blocks: Sequence[Block]) -> Section | None:
+    """A section, where there is anything to put into it."""
+    return Section(name, title, blocks) if blocks else None
+
+
 @dataclass(frozen=True)
 class Verdict:
     """One line of the judgement; met: None where nothing was asked."""

@@ -10,7 +10,8 @@ from markupsafe import Markup
 from edgepose.device.files import write_atomic
 from edgepose.report.html.blocks import Page
 from edgepose.report.html.gather import Extras, gather
-from edgepose.report.html.sections import headline, sections, verdicts
+from edgepose.report.html.sections import sections
+from edgepose.report.html.verdict import badge, headline, verdicts
 from edgepose.report.record import Report
 
 FILE_NAME = "report.html"
@@ -19,19 +20,14 @@ _HERE = Path(__file__).parent
 
 def report_html(report: Report, extras: Extras) -> str:
     """The page as text; nothing in it refers to another file."""
-    judged = [v.met for v in verdicts(report, extras)]
-    asked = report.budget.size is not None or report.budget.drop is not None
-    badge, kind = "No budget set", "none"
-    if False in judged:
-        badge, kind = "Not met", "no"
-    elif asked:
-        badge, kind = "Budget met", "yes"
+    judged = verdicts(report, extras)
+    words, kind = badge(report, judged)
     page = Page(
         title=report.recipe.name,
         subtitle=report.recipe.description,
-        badge=badge,
+        badge=words,
         badge_kind=kind,
-        verdicts=verdicts(report, extras),
+        verdicts=judged,
         figures=headline(report),
         sections=sections(report, extras),
     )

@@ -14,72 +14,19 @@ from edgepose.report.html.blocks import (
     Bullets,
     Cell,
     Code,
-    Figure,
     Folded,
     Plot,
     Plots,
     Prose,
     Section,
     Table,
-    Verdict,
+    section,
 )
+from edgepose.report.html.details import conditions, files, layers
 from edgepose.report.html.gather import Extras
 from edgepose.report.html.pictures import gallery
 from edgepose.report.people import errors
 from edgepose.report.record import ArtifactRecord, Difference, Measured, Report, StageRecord
-
-
-def verdicts(report: Report, extras: Extras) -> list[Verdict]:
-    """Does it fit, is the loss allowed, was every file run, are the files the recorded ones?"""
-    lines = [Verdict(met, _sentence(line)) for met, line in text.verdicts(report)]
-    files = extras.files
-    if files.missing or files.changed:
-        what = [f"{len(names)} {word}: {text.listed(names[:3])}" for names, word in
-                ((files.missing, "missing"), (files.changed, "changed")) if names]  # fmt: skip
-        lines.append(Verdict(False, f"Of {files.count} files of the artifacts, {'; '.join(what)}"))
-    elif files.count:
-        lines.append(
-            Verdict(True, f"All {files.count} files of the artifacts have the recorded SHA-256")
-        )
-    return lines
-
-
-def _sentence(line: str) -> str:
-    return line[:1].upper() + line[1:]
-
-
-def headline(report: Report) -> list[Figure]:
-    """The figures that a decision hangs on."""
-    figures = []
-    size, drop = report.budget.size, report.budget.drop
-    ships = [row for row in report.artifacts if row.size_bytes]
-    if size is not None:
-        figures.append(Figure(text.size(size.largest_size_bytes), "largest counted file",
-                              f"budget {size.size_mb:g} MB"))  # fmt: skip
-    elif ships:
-        largest = max(ships, key=lambda row: row.size_bytes or 0)
-        figures.append(Figure(text.size(largest.size_bytes), "largest counted file", largest.name))
-    label = text.metric_label(report.primary_metric)
-    scored = [row for row in report.artifacts or report.stages
-              if report.primary_metric in row.metrics]  # fmt: skip
-    if scored:
-        worst = min(scored, key=lambda row: row.metrics[report.primary_metric].value)
-        score = worst.metrics[report.primary_metric]
-        interval = f", {score.ci95[0]:.1f} to {score.ci95[1]:.1f}" if score.ci95 else ""
-        figures.append(Figure(f"{score.value:.1f}", label, f"{worst.name}{interval}"))
-    if drop is not None:
-        interval = f" {drop.ci95[0]:.1f} to {drop.ci95[1]:.1f}" if drop.ci95 else ""
-        figures.append(Figure(f"{drop.drop:.1f}", f"points below {drop.baseline}",
-                              f"allowed {drop.max_drop:g}; interval{interval}" if interval
-                              else f"allowed {drop.max_drop:g}"))  # fmt: skip
-    timed = [row for row in report.artifacts if row.latency_ms is not None]
-    if timed:
-        fastest = min(timed, key=lambda row: row.latency_ms.p50 if row.latency_ms else 0)
-        assert fastest.latency_ms is not None
-        mark = "~" if fastest.latency_origin.kind == "estimated" else ""
-        figures.append(Figure(f"{mark}{text.milliseconds(fastest.latency_ms.p50)} ms",
-                              "median latency", f"{fastest.name}, {fastest.latency_origin}"))  # fmt: skip
-    return figures
 
 
 def sections(report: Report, extras: Extras) -> list[Section]:
@@ -91,19 +38,15 @@ def sections(report: Report, extras: Extras) -> list[Section]:
         _people(report, extras),
         _latency(report, extras),
         _training(report),
-        _layers(extras),
-        _files(report),
-        _conditions(report),
-        _section("notes", "Warnings and notes", [
+        layers(extras),
+        files(report),
+        conditions(report),
+        section("notes", "Warnings and notes", [
             *_lines(report.all_warnings), *_lines(text.row_notes(report)),
             *_lines([f"Left out: {line}" for line in extras.left_out])]),
-        _section("again", "Run it again", [Code(report.commands)] if report.commands else []),
+        section("again", "Run it again", [Code(report.commands)] if report.commands else []),
     ]  # fmt: skip
-    return [section for section in made if section is not None]
-
-
-def _section(name: str, title: str, blocks: Sequence[Block]) -> Section | None:
-    return Section(name, title, blocks) if blocks else None
+    return [there for there in made if there is not None]
 
 
 def _lines(lines: Sequence[str]) -> list[Block]:
@@ -133,7 +76,7 @@ def _stages(report: Report) -> Section | None:
              text.latency(row.latency_ms, row.latency_origin),
              getattr(row, "precision", text.DASH), row.executor)
         )  # fmt: skip
-    return _section(
+    return section(
         "stages",
         "Stage by stage",
         [
@@ -170,7 +113,7 @@ def _subsets(report: Report) -> Folded:
 
 
 def _tradeoff(report: Report) -> Section | None:
-    return _section(
+    return section(
         "tradeoff",
         "Accuracy against size and latency",
         _plots([plots.against_size(report), plots.against_latency(report)]),
@@ -210,7 +153,7 @@ def _joints(report: Report, extras: Extras) -> Section | None:
                   "l" + "b" * len(rows), table)
         )  # fmt: skip
         blocks.append(Prose(f"{label} of each joint, the bar from 0 to 100."))
-    return _section("joints", "Joint by joint", blocks)
+    return section("joints", "Joint by joint", blocks)
 
 
 def _curve(report: Report, extras: Extras) -> Plot | None:
@@ -240,7 +183,7 @@ def _people(report: Report, extras: Extras) -> Section | None:
         return None
     size = METRICS[report.metric].size or "the longer side of the person's box"
     judged = (report.artifacts or report.stages)[0].name
-    return _section(
+    return section(
         "people",
         "Worst and typical predictions",
         [
@@ -279,92 +222,8 @@ def _latency(report: Report, extras: Extras) -> Section | None:
             made.append(plots.calls(f"{name}: model only", record.model_samples_ms, note))
         if record.end_to_end_samples_ms:
             made.append(plots.calls(f"{name}: end to end", record.end_to_end_samples_ms, note))
-    return _section("latency", "Latency", _plots(made))
+    return section("latency", "Latency", _plots(made))
 
 
 def _training(report: Report) -> Section | None:
-    return _section("training", "Training", _plots([plots.training(s) for s in report.stages]))
-
-
-def _layers(extras: Extras) -> Section | None:
-    if not extras.layers:
-        return None
-    total = sum(layer.macs for layer in extras.layers)
-    rows = []
-    for layer in extras.layers:
-        channels, height, width = layer.output
-        kept = text.DASH
-        if layer.before:
-            kept = f"{channels} of {layer.before}"
-        rows.append(
-            (layer.name, f"{channels} x {height} x {width}", kept, f"{layer.weights:,}",
-             text.count(layer.macs), Cell(f"{100 * layer.macs / total:.1f} %",
-                                          bar=100 * layer.macs / total), layer.precision)
-        )  # fmt: skip
-    header = ("layer", "output C x H x W", "kept channels", "weights", "MACs", "share", "precision")
-    return _section(
-        "layers",
-        "Layer by layer",
-        [
-            Table("Every convolution of the final network", header, "llrrrbl", rows),
-            Prose(f"{len(rows)} convolutions, {text.count(total)} multiply-adds for one crop. Kept "
-                  "channels: of the architecture as published, in the form that ships (a "
-                  "deconvolution's four phases are channels)."),
-        ],
-    )  # fmt: skip
-
-
-def _files(report: Report) -> Section | None:
-    rows = []
-    for artifact in report.artifacts:
-        twin = text.twin(report, artifact)
-        if twin is not None:
-            total = f"{sum(file.size_bytes for file in artifact.files):,}"
-            rows.append((artifact.name, f"the same bytes as {twin}", total, "", ""))
-            continue
-        rows += [(artifact.name, file.path, f"{file.size_bytes:,}",
-                  "yes" if file.counted else "no", file.mark)
-                 for file in text.file_lines(artifact)]  # fmt: skip
-    if not rows:
-        return None
-    checks = []
-    for artifact in report.artifacts:
-        shift, share = artifact.joint_shift_px, artifact.integer_mac_share
-        off = text.DASH
-        if shift is not None and shift.off_share is not None:
-            off = f"{100 * shift.off_share:.2f} %"
-        checks.append(
-            (artifact.name, artifact.precision,
-             f"{shift.p50:.3f} / {shift.p99:.3f}" if shift else text.DASH, off,
-             f"{100 * share:.1f} %" if share is not None else text.DASH)
-        )  # fmt: skip
-    blocks: list[Block] = [
-        Table("Files", ("artifact", "file", "bytes", "counted", "SHA-256"), "ltrll", rows),
-        Table(
-            "Each file against the model that it was written from",
-            ("artifact", "precision", "joint shift p50 / p99, px", "confident joints off by > 1 px",
-             "MACs in integer kernels"), "llrrr", checks),
-    ]  # fmt: skip
-    return _section("files", "Artifacts", blocks)
-
-
-def _conditions(report: Report) -> Section | None:
-    host = report.host
-    facts = list(text.facts(report))
-    if host.load_average is not None:
-        facts.append(("load", f"load average {host.load_average[0]:.2f} at the end of the run"))
-    facts.append(("recipe sha256", report.recipe.sha256))
-    facts += [(f"{split} data", mark) for split, mark in report.data.fingerprints.items()]
-    facts += [(f"weights of {row.name}", row.weights_sha256)
-              for row in report.stages if row.weights_sha256]  # fmt: skip
-    versions = [(name, version) for name, version in report.versions.items()]
-    return _section(
-        "conditions",
-        "Conditions and provenance",
-        [
-            Table("This run", ("what", "value"), "lt", facts),
-            Bullets(text.origins(report)),
-            *([Folded("Versions", Table("Versions", ("package", "version"), "ll", versions))]
-              if versions else []),
-        ],
-    )  # fmt: skip
+    return section("training", "Training", _plots([plots.training(s) for s in report.stages]))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from contextlib import AbstractContextManager
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -21,7 +23,7 @@ _NAMES = {
     LIMIT: "limit", **{color: f"s{i + 1}" for i, color in enumerate(SERIES)},
 }  # fmt: skip
 WIDTH_IN = 5.6
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none", "font.size": 10, "font.family": "sans-serif",
     "text.color": INK, "axes.labelcolor": INK, "xtick.color": SOFT, "ytick.color": SOFT,
     "xtick.labelcolor": SOFT, "ytick.labelcolor": INK, "axes.edgecolor": GRID,
@@ -37,7 +39,7 @@ def figure(height_in: float, *, width_in: float = WIDTH_IN) -> Figure:
     return made
 
 
-def style() -> rc_context:  # type: ignore[valid-type]
+def style() -> AbstractContextManager[None]:
     """The look of every plot of the page, as a context."""
     return rc_context(STYLE)
 
