@@ -141,7 +141,7 @@ def _joints(report: Report, extras: Extras) -> Section | None:
     blocks: list[Block] = _plots([_curve(report, extras)])
     if rows:
         names = dict.fromkeys(joint for _, joints in rows for joint in joints)
-        table = [
+        table: list[Sequence[str | Cell]] = [
             (joint.replace("_", " "),
              *(Cell(text.DASH) if (v := joints.get(joint)) is None else Cell(f"{v:.1f}", bar=v)
                for _, joints in rows))
