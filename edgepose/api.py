@@ -82,7 +82,8 @@ def compress(
 
     recipe:    a file, the name of a built-in recipe, or a Recipe; overrides: "a.b.c=value" texts
     progress:  called with (what, done, total)
-    The folder holds report.json, report.md, waterfall.png, artifacts/<target>/ and model/.
+    The folder holds report.html, report.json, report.md, waterfall.png, people.npz, artifacts/<target>/
+    and model/.
     Raises EdgeposeError for what the user can mend; calling again continues where it stopped.
     Started by `accelerate launch`, every process calls this, see processes.py.
     """

@@ -1,4 +1,4 @@
-"""Everything that a finished run says about itself: report.json, report.md, waterfall.png."""
+"""Everything that a finished run says about itself: report.json, .md and .html, waterfall.png."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import edgepose
 from edgepose.bench.conditions import library_versions, read_conditions, source_commit
 from edgepose.device.files import write_atomic
 from edgepose.models.pose_model import PoseModel
+from edgepose.report.html.page import save_html
 from edgepose.report.markdown import report_markdown
+from edgepose.report.people import FILE_NAME as PEOPLE
+from edgepose.report.people import Found, save_people
 from edgepose.report.record import (
     ArtifactRecord,
     CalibrationRecord,
@@ -25,6 +28,7 @@ from edgepose.report.record import (
 from edgepose.report.schema import save_report
 from edgepose.report.waterfall import save_waterfall
 from edgepose.rows import differences, verdict
+from edgepose.run_people import people_of
 from edgepose.skeleton import skeleton
 from edgepose.store import digest
 from edgepose.strict_files import builtin_folder
@@ -128,9 +132,15 @@ def is_embedded(checkpoint: str | None) -> bool:
 def write_report(
     run: Run, folder: Path, *, run_id: str, start: PoseModel, seconds: float
 ) -> Report:
-    """Write report.json, report.md and waterfall.png into `folder`."""
+    """Write report.json, report.md, report.html, waterfall.png and people.npz into `folder`.
+
+    The page is made of the others and of model/ and artifacts/, which are there already.
+    """
     report = build_report(run, run_id=run_id, start=start, seconds=seconds)
     save_report(report, folder / "report.json")
     save_waterfall(report, folder / "waterfall.png")
     write_atomic(folder / "report.md", report_markdown(report).encode())
+    found = {r.row.name: Found(r.joints.image_xy, r.joints.score) for r in run.rows}
+    save_people(people_of(report, found, run.evaluation_set(start.spec)), folder / PEOPLE)
+    save_html(report, folder)
     return report

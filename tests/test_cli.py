@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from edgepose.cli import main
 
-COMMANDS = ["compress", "bench", "train", "eval", "predict", "targets", "data"]
+COMMANDS = ["compress", "bench", "train", "eval", "report", "predict", "targets", "data"]
 RECIPE = """\
 version: 1
 name: tiny
@@ -73,7 +73,7 @@ def test_start_up_imports_nothing_heavy() -> None:
     code = (
         "import sys, edgepose, edgepose.cli, edgepose.recipe, edgepose.target\n"
         "print(sorted({m.split('.')[0] for m in sys.modules} & "
-        "{'torch', 'onnx', 'onnxruntime', 'coremltools', 'cv2', 'matplotlib'}))"
+        "{'torch', 'onnx', 'onnxruntime', 'coremltools', 'cv2', 'matplotlib', 'jinja2'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -93,6 +93,7 @@ def test_train_writes_a_run_that_eval_scores(recipe: Path, tmp_path: Path) -> No
     report = json.loads((latest / "report.json").read_text())
     assert [row["name"] for row in report["stages"]] == ["train"]
     assert (latest / "waterfall.png").stat().st_size > 5000
+    assert "people.npz is not" not in (latest / "report.html").read_text()
     assert "pckh@0.5" in report["stages"][0]["metrics"]
     again = run("train", "--recipe", recipe, "--out", out, "--json")
     assert (

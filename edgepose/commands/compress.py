@@ -49,7 +49,7 @@ def _compress(
 
         click.echo(post_training_text(report, run))
         click.echo(f"recipe: {recipe}")
-    click.echo(f"report: {run / 'report.md'}")
+    click.echo(f"report: {run / 'report.html'}")
 
 
 @click.command(

@@ -30,40 +30,40 @@ def wants_color(stream: IO[str], environ: Mapping[str, str] | None = None) -> bo
 
 def report_text(report: Report, *, width: int = 80, color: bool = False) -> str:
     """The whole report: verdict, table, losses, subsets, origins, files, warnings, commands."""
-    console = _console(width, color)
+    console = new_console(width, color)
     _verdicts(console, report)
     console.print(_main_table(report))
     console.print(Text(text.legend(report), style="dim"))
     if report.differences:
-        _heading(console, "Where accuracy was lost")
+        heading(console, "Where accuracy was lost")
         console.print(_difference_table(report))
     if text.subset_names(report):
-        _heading(console, f"Subsets, {text.metric_label(report.primary_metric)}")
+        heading(console, f"Subsets, {text.metric_label(report.primary_metric)}")
         console.print(_subset_table(report))
-    _heading(console, "Where each number comes from")
-    _bullets(console, text.origins(report))
+    heading(console, "Where each number comes from")
+    bullets(console, text.origins(report))
     if report.artifacts:
-        _heading(console, "Files")
+        heading(console, "Files")
         _files(console, report)
     if report.all_warnings:
-        _heading(console, "Warnings")
-        _bullets(console, list(report.all_warnings), style="yellow")
+        heading(console, "Warnings")
+        bullets(console, list(report.all_warnings), style="yellow")
     notes = text.row_notes(report)
     if notes:
-        _heading(console, "Notes")
-        _bullets(console, notes)
-    _heading(console, "This run")
+        heading(console, "Notes")
+        bullets(console, notes)
+    heading(console, "This run")
     _pairs(console, text.facts(report))
     if report.commands:
-        _heading(console, "Again")
+        heading(console, "Again")
         for command in report.commands:
             console.print(Padding(Text(command), (0, 0, 0, 2)), soft_wrap=True)
-    return _finish(console)
+    return finish(console)
 
 
 def bench_text(record: BenchRecord, *, width: int = 80, color: bool = False) -> str:
     """One benchmark: what was measured, where, and under which conditions."""
-    console = _console(width, color)
+    console = new_console(width, color)
     console.print(Text(f"{record.artifact} on {record.target}", style="bold"))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("figure")
@@ -115,9 +115,9 @@ def bench_text(record: BenchRecord, *, width: int = 80, color: bool = False) -> 
         lines.append(load)
     if record.quick and record.model_ms is not None:
         lines.append("quick: fewer calls than a figure to publish needs")
-    _bullets(console, lines)
-    _bullets(console, list(record.notes), style="yellow")
-    return _finish(console)
+    bullets(console, lines)
+    bullets(console, list(record.notes), style="yellow")
+    return finish(console)
 
 
 def _run_figures(runs: Sequence[Run]) -> list[tuple[str, str]]:
@@ -157,7 +157,7 @@ def _device_lines(device: DeviceRun) -> list[str]:
     return lines
 
 
-def _console(width: int, color: bool) -> Console:
+def new_console(width: int, color: bool) -> Console:
     return Console(
         file=io.StringIO(),
         width=width,
@@ -170,7 +170,7 @@ def _console(width: int, color: bool) -> Console:
     )
 
 
-def _finish(console: Console) -> str:
+def finish(console: Console) -> str:
     assert isinstance(console.file, io.StringIO)
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
 
@@ -273,12 +273,12 @@ def _files(console: Console, report: Report) -> None:
             console.print(Padding(Text("; ".join(extra)), (0, 0, 0, 2)))
 
 
-def _heading(console: Console, title: str) -> None:
+def heading(console: Console, title: str) -> None:
     console.print()
     console.print(Text(title, style="bold"))
 
 
-def _bullets(console: Console, lines: list[str], style: str = "") -> None:
+def bullets(console: Console, lines: list[str], style: str = "") -> None:
     for line in lines:
         grid = Table.grid(padding=(0, 1))
         grid.add_column(width=1)

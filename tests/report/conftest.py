@@ -66,7 +66,7 @@ def artifact(name: str, high: float, low: float, **values: object) -> ArtifactRe
     return ArtifactRecord.model_validate({"name": name, **fields, **values})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def report() -> Report:
     """A run of the default recipe that fits its size and loses too much."""
     history = TrainingHistory(steps=400, images=12800, batch=32, loss=((0, 0.9), (399, 0.2)))
