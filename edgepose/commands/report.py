@@ -16,15 +16,18 @@ from edgepose.commands.shared import Command, json_option, print_json, warn
     "edgepose report reports/resnet18_5mb/20261121-223000 reports/resnet18_5mb/latest",
 )
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.option(
+    "--anyway", is_flag=True, help="Compare benchmarks of different devices or conditions."
+)
 @json_option
-def report(runs: tuple[Path, ...], as_json: bool) -> None:
+def report(runs: tuple[Path, ...], anyway: bool, as_json: bool) -> None:
     """Write report.html of a run again and print its report; with several, compare them.
 
     Several runs, or record.json of several benchmarks, are each compared with the first: what was
     done differently, what came of it, and whether the difference is noise.
     """
     if len(runs) > 1:
-        _compare(runs, as_json)
+        _compare(runs, anyway=anyway, as_json=as_json)
         return
     from edgepose.errors import EdgeposeError
     from edgepose.report.html.page import save_html
@@ -54,11 +57,13 @@ def report(runs: tuple[Path, ...], as_json: bool) -> None:
     click.echo(f"report: {path}")
 
 
-def _compare(paths: tuple[Path, ...], as_json: bool) -> None:
+def _compare(paths: tuple[Path, ...], *, anyway: bool, as_json: bool) -> None:
     """Print how each but the first differs from the first."""
+    from edgepose.bench.comparison import compare_records
     from edgepose.errors import EdgeposeError
-    from edgepose.report.compare import compare_benches, compare_runs
-    from edgepose.report.compare_text import bench_comparison_text, comparison_text
+    from edgepose.report.compare import compare_runs
+    from edgepose.report.compare_text import comparison_text
+    from edgepose.report.comparison import comparison_text as bench_comparison_text
     from edgepose.report.people import FILE_NAME, load_people
     from edgepose.report.runs import is_record, open_record, run_folder
     from edgepose.report.schema import load_report
@@ -72,12 +77,12 @@ def _compare(paths: tuple[Path, ...], as_json: bool) -> None:
             fix="give run folders only, or record.json files only",
         )
     if all(records):
-        benches = [(str(path), open_record(path)) for path in paths]
-        found_benches = [compare_benches(benches[0], other) for other in benches[1:]]
+        first, *others = [open_record(path) for path in paths]
+        found_benches = [compare_records(first, other, anyway=anyway) for other in others]
         if as_json:
             print_json([item.model_dump(mode="json") for item in found_benches])
         else:
-            click.echo("\n".join(bench_comparison_text(f, color=color) for f in found_benches))
+            click.echo("\n".join(bench_comparison_text(f) for f in found_benches))
         return
     folders = [run_folder(path) for path in paths]
     opened = [

@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from edgepose.bench.record import BenchRecord, Strict
-from edgepose.metrics.bootstrap import interval
+from edgepose.bench.record import Strict
 from edgepose.metrics.metric import METRICS, difference
 from edgepose.report.people import People
 from edgepose.report.record import Measured, Report
@@ -198,67 +197,3 @@ def _figures(before: Measured, after: Measured) -> Iterator[Figure]:
 
 def _smaller(before: float, after: float) -> Judgement:
     return "same" if after == before else "better" if after < before else "worse"
-
-
-class BenchComparison(Strict):
-    """ratio: after / before of the median latency of the model alone; ci95: of that ratio, by drawing
-    blocks of consecutive calls; null where one has no calls. within_session: said with it."""
-
-    before: str
-    after: str
-    changes: tuple[Change, ...]
-    figures: tuple[Figure, ...]
-    ratio: float | None = None
-    ci95: tuple[float, float] | None = None
-    judgement: Judgement = "unknown"
-    notes: tuple[str, ...] = ()
-
-
-def compare_benches(
-    before: tuple[str, BenchRecord], after: tuple[str, BenchRecord]
-) -> BenchComparison:
-    """Two benchmarks. The interval holds what varied within each, not between two days."""
-    (name_a, a), (name_b, b) = before, after
-    figures = [Figure(what="size_bytes", before=a.size_bytes, after=b.size_bytes,
-                      judgement=_smaller(a.size_bytes, b.size_bytes))]  # fmt: skip
-    for metric in a.metrics:
-        if metric in b.metrics:
-            x, y = a.metrics[metric].value, b.metrics[metric].value
-            figures.append(Figure(what=metric, before=x, after=y, judgement="unknown"))
-    ratio = ci95 = None
-    judged: Judgement = "unknown"
-    notes = ["scores of benchmarks are not kept person by person: compare the runs for noise"]
-    if a.model_ms is not None and b.model_ms is not None:
-        ratio = round(b.model_ms.p50 / a.model_ms.p50, 4)
-        figures.append(Figure(what="latency_ms_p50", before=a.model_ms.p50, after=b.model_ms.p50,
-                              judgement="unknown"))  # fmt: skip
-        if a.conditions.name != b.conditions.name:
-            notes.append(f"different machines: {a.conditions.name}, and {b.conditions.name}")
-        elif a.model_samples_ms and b.model_samples_ms:
-            low, high = _ratio_interval(a.model_samples_ms, b.model_samples_ms)
-            ci95 = round(low, 4), round(high, 4)
-            judged = "noise" if low <= 1 <= high else "better" if ratio < 1 else "worse"
-            notes.append("the interval holds what varied within each benchmark, not between days")
-    facts = [
-        {"target": r.target, "artifact": r.artifact_sha256[:12], "precision": r.precision,
-         "executor": r.executor, "machine": r.conditions.name, "quick": r.quick,
-         "load of others, cores": r.other_load_cores}
-        for r in (a, b)
-    ]  # fmt: skip
-    return BenchComparison(
-        before=name_a, after=name_b, changes=tuple(_changes(*facts)), figures=tuple(figures),
-        ratio=ratio, ci95=ci95, judgement=judged, notes=tuple(notes),
-    )  # fmt: skip
-
-
-def _ratio_interval(before: tuple[float, ...], after: tuple[float, ...]) -> tuple[float, float]:
-    """The 95 % interval of median(after) / median(before); whole blocks of calls are drawn, because
-    neighbouring calls are alike."""
-    rng = np.random.default_rng(0)
-    draws = []
-    for samples in (after, before):
-        usable = max(1, len(samples) // _BLOCKS)
-        blocks = np.asarray(samples[: len(samples) // usable * usable]).reshape(-1, usable)
-        drawn = rng.integers(0, len(blocks), size=(_DRAWS, len(blocks)))
-        draws.append(np.array([np.median(blocks[rows]) for rows in drawn]))
-    return interval(draws[0] / draws[1])

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgepose.report import text
-from edgepose.report.compare import BenchComparison, Change, Comparison, Figure, ScoreChange
+from edgepose.report.compare import Change, Comparison, Figure, ScoreChange
 from edgepose.report.terminal import bullets, finish, heading, new_console
 
 _STYLE = {"better": "green", "worse": "red", "noise": "dim", "same": "dim", "unknown": ""}
@@ -47,30 +47,6 @@ def comparison_text(found: Comparison, *, width: int = 80, color: bool = False) 
         if names:
             lines.append(f"only in {which}: {text.listed(names)}")
     bullets(console, [*lines, *found.notes])
-    return finish(console)
-
-
-def bench_comparison_text(found: BenchComparison, *, width: int = 80, color: bool = False) -> str:
-    """Two benchmarks: conditions that differ, then the figures."""
-    console = new_console(width, color)
-    console.print(Text(f"{found.before} → {found.after}", style="bold"), soft_wrap=True)
-    heading(console, "What differs")
-    _changes_into(console, found.changes, "nothing but the time")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("figure")
-    for head in ("before", "after", "change"):
-        table.add_column(head, justify="right", no_wrap=True)
-    for figure in found.figures:
-        words, _ = _figure_cells(figure)
-        table.add_row(*words)
-    console.print(table)
-    if found.ratio is not None:
-        told = ""
-        if found.ci95 is not None:
-            told = f" [{found.ci95[0]:.3f}, {found.ci95[1]:.3f}]"
-        word = _WORD.get(found.judgement, found.judgement)
-        console.print(Text(f"median latency x {found.ratio:.3f}{told}: {word}"))
-    bullets(console, list(found.notes))
     return finish(console)
 
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgepose.bench.record import THIS_HOST, BenchRecord, LatencyMs
+from edgepose.bench.record import THIS_HOST, BenchRecord, Environment, LatencyMs, environment_hash
 from edgepose.errors import EdgeposeError
 from edgepose.metrics.metric import METRICS
 from edgepose.metrics.truth import Truth
@@ -67,11 +67,13 @@ def make_people(names: list[str], *, wrong_px: float = 4.0, seed: int = 0) -> Pe
 
 def make_bench(report: Report) -> BenchRecord:
     times = tuple(1.5 + 0.1 * np.random.default_rng(0).random(300))
+    environment: Environment = {"device": report.host.name}
     return BenchRecord(
         artifact="artifacts/onnx-android", artifact_sha256="0" * 64, target="onnx-android",
         runtime="onnx_mobile", precision="int8", executor="ONNX Runtime", counted_file="model.ort",
         size_bytes=4_401_234, model_ms=LatencyMs(p50=1.55, p90=1.58, p99=1.6),
         latency_origin=THIS_HOST, model_samples_ms=times, conditions=report.host,
+        environment=environment, environment_sha256=environment_hash(environment),
     )  # fmt: skip
 
 

@@ -10,11 +10,19 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from edgepose.bench.record import THIS_HOST, BenchRecord, Conditions, LatencyMs, save_record
+from edgepose.bench.record import (
+    THIS_HOST,
+    BenchRecord,
+    Conditions,
+    Environment,
+    LatencyMs,
+    environment_hash,
+    save_record,
+)
 from edgepose.cli import main
 from edgepose.metrics.metric import METRICS, difference
 from edgepose.metrics.truth import Truth
-from edgepose.report.compare import compare_benches, compare_runs
+from edgepose.report.compare import compare_runs
 from edgepose.report.compare_text import comparison_text
 from edgepose.report.people import Found, People, load_people
 from edgepose.report.record import Report
@@ -167,31 +175,30 @@ def test_what_cannot_be_paired_says_why(report: Report, second: People | None, r
 
 
 def bench(conditions: Conditions, *, factor: float = 1.0, seed: int = 0) -> BenchRecord:
+    environment: Environment = {"device": conditions.name}
     times = factor * (2.0 + np.random.default_rng(seed).gamma(2.0, 0.05, size=600))
     p50, p90, p99 = (float(v) for v in np.percentile(times, [50, 90, 99]))
     return BenchRecord(
         artifact="host", artifact_sha256="0" * 64, target="host", runtime="onnx_mobile",
         precision="int8", executor="ONNX Runtime", counted_file="model.ort", size_bytes=4_000_000,
         model_ms=LatencyMs(p50=p50, p90=p90, p99=p99), latency_origin=THIS_HOST,
-        model_samples_ms=tuple(times), conditions=conditions,
+        model_samples_ms=tuple(times), conditions=conditions, environment=environment,
+        environment_sha256=environment_hash(environment),
     )  # fmt: skip
 
 
-def test_benchmarks_are_compared_by_their_calls(report: Report, tmp_path: Path) -> None:
-    first = bench(report.host)
-    same = compare_benches(("a", first), ("b", bench(report.host, seed=1)))
-    assert same.judgement == "noise"
-    slower = compare_benches(("a", first), ("b", bench(report.host, seed=2, factor=1.1)))
-    assert slower.judgement == "worse"
-    assert slower.ci95 is not None
-    assert slower.ci95[0] < 1.1 < slower.ci95[1]
+def test_benchmarks_are_compared_as_bench_compares_them(report: Report, tmp_path: Path) -> None:
     moved = report.host.model_copy(update={"name": "another"})
-    assert compare_benches(("a", first), ("b", bench(moved))).judgement == "unknown"
-    for name, record in (("a", first), ("b", bench(report.host, seed=2, factor=1.1))):
+    for name, record in (
+        ("a", bench(report.host)),
+        ("b", bench(report.host, seed=2, factor=1.1)),
+        ("moved", bench(moved)),
+    ):
         save_record(record, tmp_path / name / "record.json")
     result = run("report", tmp_path / "a", tmp_path / "b" / "record.json")
     assert result.exit_code == 0, result.output
-    assert "median latency x 1.1" in result.output
-    assert "worse" in result.output
+    assert "the second is 10.1% slower" in result.output
+    refused(run("report", tmp_path / "a", tmp_path / "moved"), "different devices")
+    assert run("report", tmp_path / "a", tmp_path / "moved", "--anyway").exit_code == 0
     save_report(report, tmp_path / "report.json")
     refused(run("report", tmp_path / "a", tmp_path), "cannot be compared with a benchmark")
