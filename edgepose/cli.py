@@ -9,6 +9,7 @@ import click
 from edgepose import __version__
 from edgepose.commands import (
     bench,
+    bundle,
     cache,
     compress,
     data,
@@ -60,6 +61,7 @@ for _command in (
     compress.compress,
     compress.train,
     publish.publish,
+    bundle.bundle,
     eval.eval,
     bench.bench,
     runner.runner,
