@@ -146,7 +146,13 @@ def test_card_and_licences_say_where_the_weights_come_from(run: Path, tmp_path: 
     assert sha256_file(tmp_path / "out" / "model.onnx.xz") in card
     assert "argmax-quarter-pixel" in card
     licences = (tmp_path / "out" / "LICENSES.md").read_text()
-    for words in ("Trained on synthetic-people-v1", "Apache-2.0", "NVIDIA", "ONNX Runtime", "nlohmann"):
+    for words in (
+        "Trained on synthetic-people-v1",
+        "Apache-2.0",
+        "NVIDIA",
+        "ONNX Runtime",
+        "nlohmann",
+    ):
         assert words in licences
     assert "CameraX" not in licences  # that sample is not in it
 
@@ -256,6 +262,29 @@ def test_a_full_disk_leaves_nothing(
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
 
+def test_a_core_ml_bundle_has_the_swift_package(tmp_path: Path) -> None:
+    made = networks().bright_artifact(tmp_path / "run" / "artifacts" / "a")
+    m = made.manifest
+    image = m.input.model_copy(update={"shape": (1, 64, 64, 3), "layout": "NHWC"})
+    inside = m.preprocessing.model_copy(update={"where": "graph"})
+    header = m.model_copy(
+        update={"runtime": "coreml", "input": image, "preprocessing": inside, "target": "ios"}
+    )
+    package = "model.mlpackage/Data/com.apple.CoreML"
+    files = [Content(f"{package}/model.mlmodel", "model", b"m", counted=True),
+             Content(f"{package}/weights/weight.bin", "weights", b"w", counted=True)]  # fmt: skip
+    write_report(tmp_path / "run", [Artifact.write(made.folder, header, files)])
+    found = content(bundle(made.folder, tmp_path / "out"))
+    assert found[f"{package}/weights/weight.bin"] == b"w"
+    samples = {name for name in found if name.startswith("samples/")}
+    assert {name.split("/")[1] for name in samples} == {"swift"}
+    assert "samples/swift/Package.swift" in samples
+    assert b"Core ML" in found["LICENSES.md"]
+    header = m.model_copy(update={"runtime": "coreml"})
+    write_report(tmp_path / "run", [Artifact.write(made.folder, header, files)])
+    refused(edgepose("bundle", made.folder, "--to", tmp_path / "b"), "from one NHWC crop size")
+
+
 def python_sample(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
     """The sample by itself: edgepose is not on its path."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
@@ -315,9 +344,14 @@ def test_the_cpp_sample_compiles_and_finds_what_python_finds(run: Path, tmp_path
     if compiler is None:
         pytest.skip("no C++ compiler here: install g++")
     ort = header_folder(
-        "ONNXRUNTIME_INCLUDE", "onnxruntime_cxx_api.h", "/usr/include/onnxruntime", "/usr/local/include"
+        "ONNXRUNTIME_INCLUDE",
+        "onnxruntime_cxx_api.h",
+        "/usr/include/onnxruntime",
+        "/usr/local/include",
     )
-    json_folder = header_folder("JSON_INCLUDE", "nlohmann/json.hpp", "/usr/include", "/usr/local/include")
+    json_folder = header_folder(
+        "JSON_INCLUDE", "nlohmann/json.hpp", "/usr/include", "/usr/local/include"
+    )
     capi = Path(onnxruntime.__file__).parent / "capi"
     (library,) = capi.glob("libonnxruntime.so.*")
     (tmp_path / "libonnxruntime.so.1").symlink_to(library)  # the name that it calls itself
@@ -340,6 +374,8 @@ def test_the_cpp_sample_compiles_and_finds_what_python_finds(run: Path, tmp_path
     assert [line[0] for line in lines] == list(wanted)
     found = np.array([[float(v) for v in line[1:]] for line in lines])
     np.testing.assert_allclose(found, np.array(list(wanted.values())), atol=5e-3)
-    broken = subprocess.run([tmp_path / "pose", tmp_path, "x", "1,2,3,4"], capture_output=True, text=True)
+    broken = subprocess.run(
+        [tmp_path / "pose", tmp_path, "x", "1,2,3,4"], capture_output=True, text=True
+    )
     assert broken.returncode == 2
     assert "artifact.json" in broken.stderr

@@ -72,7 +72,9 @@ def pointer(array: NDArray[np.generic]) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
 
 
-def matrix_of(box: NDArray[np.float64], out_wh: tuple[int, int], alignment: str) -> NDArray[np.float64]:
+def matrix_of(
+    box: NDArray[np.float64], out_wh: tuple[int, int], alignment: str
+) -> NDArray[np.float64]:
     """As `edgepose predict` crops."""
     center, size = box_to_crop(box)
     region = (size, size) if out_wh[0] == out_wh[1] else region_wh(box[2:], size, out_wh)
@@ -92,10 +94,15 @@ def test_cpp_crops_as_the_device_code_does(
         box = np.concatenate([rng.uniform(-30, 60, 2), rng.uniform(1, 80, 2)])
         wanted, found = matrix_of(box, out_wh, alignment), np.empty(6)
         centers = int(alignment == "centers")
-        assert cpp.crop_matrix(pointer(box), ctypes.c_double(1.25), *out_wh, centers, pointer(found)) == 0
+        assert (
+            cpp.crop_matrix(pointer(box), ctypes.c_double(1.25), *out_wh, centers, pointer(found))
+            == 0
+        )
         np.testing.assert_allclose(found.reshape(2, 3), wanted, rtol=1e-12, atol=1e-9)
         crop = np.empty((out_wh[1], out_wh[0], 3), np.uint8)
-        cpp.crop_image(pointer(padded), 70, 50, 300, 4, 2, 0, pointer(found), *out_wh, pointer(crop))
+        cpp.crop_image(
+            pointer(padded), 70, 50, 300, 4, 2, 0, pointer(found), *out_wh, pointer(crop)
+        )
         reference = warp_affine_numpy(image, wanted, out_wh[::-1])
         difference = np.abs(crop.astype(int) - reference)
         assert difference.max() <= 1
@@ -107,7 +114,9 @@ def test_cpp_normalises_as_the_device_code_does(cpp: ctypes.CDLL, bgr: bool) -> 
     crop = np.random.default_rng(2).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     found = np.empty((1, 3, 5, 7), np.float32)
-    cpp.normalise_crop(pointer(crop), crop.size, pointer(mean), pointer(std), int(bgr), pointer(found))
+    cpp.normalise_crop(
+        pointer(crop), crop.size, pointer(mean), pointer(std), int(bgr), pointer(found)
+    )
     wanted = normalise((crop[..., ::-1] if bgr else crop)[None], tuple(mean), tuple(std))
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
@@ -119,7 +128,9 @@ def maps_of_everything(shape: tuple[int, int]) -> NDArray[np.float32]:
     maps = []
     for _ in range(57):
         px, py, size = rng.uniform(-0.5, w - 0.5), rng.uniform(-0.5, h - 0.5), rng.uniform(0.8, 2.5)
-        maps.append(np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * size**2)) + rng.normal(0, 0.02, shape))
+        maps.append(
+            np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * size**2)) + rng.normal(0, 0.02, shape)
+        )
     maps += [np.zeros(shape), -np.ones(shape), np.ones(shape)]
     return np.stack(maps).astype(np.float32)[None]
 
@@ -136,13 +147,21 @@ def test_cpp_decodes_as_the_device_code_does(
     rule, centers = CODINGS.index(coding), int(codec.alignment == "centers")
     sigma = ctypes.c_double(2.0)
     decode = cpp.decode_maps
-    assert decode(pointer(maps), 60, *shape, rule, sigma, 4, centers, pointer(flat), pointer(found)) == 0
+    assert (
+        decode(pointer(maps), 60, *shape, rule, sigma, 4, centers, pointer(flat), pointer(found))
+        == 0
+    )
     xy, score = codec.decode(maps)
-    np.testing.assert_allclose(found[:, :2], codec.image_xy(xy, matrix, shape)[0], rtol=1e-6, atol=1e-4)
+    np.testing.assert_allclose(
+        found[:, :2], codec.image_xy(xy, matrix, shape)[0], rtol=1e-6, atol=1e-4
+    )
     np.testing.assert_array_equal(found[:, 2], score[0])
     broken = maps.copy()
     broken[0, 7, 3, 3] = np.nan
-    assert decode(pointer(broken), 60, *shape, rule, sigma, 4, centers, pointer(flat), pointer(found)) == 1
+    assert (
+        decode(pointer(broken), 60, *shape, rule, sigma, 4, centers, pointer(flat), pointer(found))
+        == 1
+    )
 
 
 def test_cpp_refuses_a_box_without_area(cpp: ctypes.CDLL) -> None:
@@ -168,7 +187,9 @@ def parse(source: str) -> Node:
 def test_there_is_what_is_to_be_parsed() -> None:
     names = [Path(source).name for source in SOURCES]
     assert names.count("Numerics.kt") == names.count("Numerics.swift") == 1
-    assert {"build.gradle.kts", "Package.swift", "PoseEstimator.kt", "PoseEstimator.swift"} <= {*names}
+    assert {"build.gradle.kts", "Package.swift", "PoseEstimator.kt", "PoseEstimator.swift"} <= {
+        *names
+    }
 
 
 @pytest.mark.parametrize("source", SOURCES)
