@@ -3,7 +3,10 @@
 // gives its boxes instead. SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <iostream>
-#include <opencv2/opencv.hpp>
+#include <opencv2/core.hpp>
+#include <opencv2/highgui.hpp>
+#include <opencv2/imgproc.hpp>
+#include <opencv2/videoio.hpp>
 
 #include "pose_estimator.hpp"
 
