@@ -186,8 +186,40 @@ class Provenance(_Strict):
         return tuple(name for name in str(names).split(",") if name)
 
 
+class ScoreValue(_Strict):
+    """Percent; ci95: by bootstrap."""
+
+    value: float
+    ci95: tuple[float, float] | None = None
+    persons: int | None = None
+
+
+class Scores(_Strict):
+    """What the counted file scored when it was executed. data: domain of the validation split
+
+    joint_shift_px: against the model before export, input px: "p50", "p99"
+    """
+
+    metrics: dict[str, ScoreValue]
+    executor: str
+    host: str
+    data: str
+    data_fingerprint: str
+    joint_shift_px: dict[str, float] | None = None
+
+
+class RecipeContract(_Strict):
+    """What made it; sha256: of the resolved recipe."""
+
+    name: str
+    sha256: str
+    seed: int
+    command: str | None = None
+
+
 class Header(_Strict):
-    """Everything in the manifest but the files."""
+    """Everything in the manifest but the files. scores, recipe: known after export, so in a bundle
+    only; without them the keys are left out."""
 
     name: str
     target: str
@@ -200,6 +232,8 @@ class Header(_Strict):
     crop: CropContract = CropContract()
     codec: CodecContract
     provenance: Provenance
+    scores: Scores | None = None
+    recipe: RecipeContract | None = None
 
     @model_validator(mode="after")
     def _crop_of_its_coding(self) -> Self:
@@ -263,7 +297,8 @@ def _write_contents(folder: Path, contents: Iterable[Content]) -> list[FileEntry
 
 
 def _to_json(manifest: Manifest) -> bytes:
-    document = manifest.model_dump(mode="json")
+    unknown = {name for name in ("scores", "recipe") if getattr(manifest, name) is None}
+    document = manifest.model_dump(mode="json", exclude=unknown)
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=True).encode() + b"\n"
 
 

@@ -9,6 +9,7 @@ import click
 from edgepose import __version__
 from edgepose.commands import (
     bench,
+    bundle,
     cache,
     compress,
     data,
@@ -63,6 +64,7 @@ for _command in (
     compress.train,
     publish.publish,
     report.report,
+    bundle.bundle,
     eval.eval,
     bench.bench,
     runner.runner,

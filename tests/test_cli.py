@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from edgepose.cli import main
 
-COMMANDS = ["compress", "bench", "train", "eval", "report", "predict", "targets", "data"]
+COMMANDS = ["compress", "bundle", "bench", "train", "eval", "report", "predict", "targets", "data"]
 RECIPE = """\
 version: 1
 name: tiny

@@ -43,6 +43,11 @@ def test_everything_built_in_is_inside(installed: Path) -> None:
         assert {p.name for p in (installed / "edgepose" / "_builtin" / kind).iterdir()} >= expected
         assert expected
     assert list(installed.glob("edgepose-*/licenses/LICENSE"))
+    samples = (ROOT / "edgepose" / "samples").rglob("*.*")
+    names = [path.relative_to(ROOT) for path in samples if "__pycache__" not in path.parts]
+    assert {path.suffix for path in names} >= {".cpp", ".hpp", ".kt", ".kts", ".swift", ".xml"}
+    assert [path for path in names if not (installed / path).exists()] == []
+    assert (installed / "edgepose/samples/LICENSE").exists()
 
 
 def test_it_works_elsewhere(installed: Path, tmp_path: Path) -> None:

@@ -1,0 +1,28 @@
+"""`edgepose bundle`: an artifact with card, licences and samples, for an app's developer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgepose.commands.shared import Command
+
+
+@click.command(
+    cls=Command,
+    example="edgepose bundle reports/resnet18_5mb/latest/artifacts/coreml-ios17 --to pose.zip",
+)
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.option(
+    "--to", required=True, type=click.Path(path_type=Path), help="New folder, or NAME.zip."
+)
+@click.option(
+    "--run", default=None, type=click.Path(path_type=Path),
+    help="The finished run that scored it [default: the one that it lies in].",
+)  # fmt: skip
+def bundle(artifact: Path, to: Path, run: Path | None) -> None:
+    """Write an artifact for an app: model, scores, model card, licences and sample code."""
+    from edgepose.bundle import bundle as write
+
+    click.echo(str(write(artifact, to, run=run)))

@@ -1,0 +1,138 @@
+// TensorRT 8.5 and newer. The engine is built on the device, once, and kept beside the model under a name
+// that holds GPU, TensorRT version and the model's hash. SPDX-License-Identifier: Apache-2.0
+#include <NvInfer.h>
+#include <NvOnnxParser.h>
+#include <cuda_runtime_api.h>
+
+#include <cctype>
+#include <cstdio>
+#include <iostream>
+#include <iterator>
+
+#include "pose_estimator.hpp"
+
+namespace edgepose {
+namespace {
+
+class Logger : public nvinfer1::ILogger {
+    void log(Severity severity, const char* message) noexcept override {
+        if (severity <= Severity::kERROR) std::cerr << "TensorRT: " << message << "\n";
+    }
+};
+
+template <typename T>
+std::unique_ptr<T> made(T* object, const char* what) {
+    if (object == nullptr) throw std::runtime_error(std::string("TensorRT could not make ") + what);
+    return std::unique_ptr<T>(object);
+}
+
+void check(cudaError_t status) {
+    if (status != cudaSuccess) throw std::runtime_error(cudaGetErrorString(status));
+}
+
+std::string engineName(const Contract& contract) {
+    cudaDeviceProp device{};
+    check(cudaGetDeviceProperties(&device, 0));
+    std::string gpu = device.name;
+    for (char& letter : gpu) {
+        if (!std::isalnum(static_cast<unsigned char>(letter))) letter = '_';
+    }
+    return contract.folder + "/" + gpu + "-sm" + std::to_string(device.major) + std::to_string(device.minor) +
+           "-trt" + std::to_string(getInferLibVersion()) + "-" + contract.modelSha256.substr(0, 16) + ".engine";
+}
+
+std::vector<char> build(const Contract& contract, Logger& logger) {
+    std::ifstream stream(contract.path("build"));
+    const nlohmann::json settings = nlohmann::json::parse(stream);
+    const auto builder = made(nvinfer1::createInferBuilder(logger), "a builder");
+    const auto explicitBatch =
+        1U << std::uint32_t(nvinfer1::NetworkDefinitionCreationFlag::kEXPLICIT_BATCH);
+    const auto network = made(builder->createNetworkV2(explicitBatch), "a network");
+    const auto parser = made(nvonnxparser::createParser(*network, logger), "a parser");
+    const std::string onnx = contract.onnx();
+    if (!parser->parseFromFile(onnx.c_str(), int(nvinfer1::ILogger::Severity::kERROR))) {
+        throw std::runtime_error("TensorRT cannot read " + onnx);
+    }
+    const auto config = made(builder->createBuilderConfig(), "a configuration");
+    const std::size_t workspace = settings.at("workspace_mib").get<std::size_t>() << 20;
+    config->setMemoryPoolLimit(nvinfer1::MemoryPoolType::kWORKSPACE, workspace);
+    for (const std::string flag : settings.at("builder_flags")) {
+        if (flag == "INT8") config->setFlag(nvinfer1::BuilderFlag::kINT8);
+        else if (flag == "FP16") config->setFlag(nvinfer1::BuilderFlag::kFP16);
+        else throw std::runtime_error("build.json has a flag that this sample does not know: " + flag);
+    }
+    const auto plan = made(builder->buildSerializedNetwork(*network, *config), "an engine");
+    const char* data = static_cast<const char*>(plan->data());
+    return {data, data + plan->size()};
+}
+
+std::vector<char> readOrBuild(const Contract& contract, Logger& logger) {
+    const std::string file = engineName(contract);
+    if (std::ifstream kept(file, std::ios::binary); kept) {
+        return {std::istreambuf_iterator<char>(kept), {}};
+    }
+    const std::vector<char> engine = build(contract, logger);
+    const std::string unfinished = file + ".part";
+    std::ofstream stream(unfinished, std::ios::binary);
+    stream.write(engine.data(), std::streamsize(engine.size()));
+    stream.close();
+    if (!stream || std::rename(unfinished.c_str(), file.c_str()) != 0) {
+        std::remove(unfinished.c_str());
+        std::cerr << "the engine could not be kept in " << file << "; it is built again next time\n";
+    }
+    return engine;
+}
+
+class TensorRtEngine : public Engine {
+public:
+    explicit TensorRtEngine(const Contract& contract)
+        : heatmaps_(contract.joints.size() * contract.heatmapHeight * contract.heatmapWidth),
+          inputCount_(std::size_t(3) * contract.height * contract.width) {
+        const std::vector<char> serialized = readOrBuild(contract, logger_);
+        runtime_ = made(nvinfer1::createInferRuntime(logger_), "a runtime");
+        engine_ = made(runtime_->deserializeCudaEngine(serialized.data(), serialized.size()), "an engine");
+        context_ = made(engine_->createExecutionContext(), "a context");
+        check(cudaStreamCreate(&stream_));
+        check(cudaMalloc(&input_, inputCount_ * sizeof(float)));
+        check(cudaMalloc(&output_, heatmaps_.size() * sizeof(float)));
+        if (!context_->setTensorAddress(contract.inputName.c_str(), input_) ||
+            !context_->setTensorAddress(contract.outputName.c_str(), output_)) {
+            throw std::runtime_error("the engine's tensors are not those that artifact.json names");
+        }
+    }
+
+    ~TensorRtEngine() override {
+        cudaFree(output_);
+        cudaFree(input_);
+        if (stream_ != nullptr) cudaStreamDestroy(stream_);
+    }
+
+    std::vector<float> infer(std::vector<float>& input) override {
+        const std::size_t in = inputCount_ * sizeof(float);
+        const std::size_t out = heatmaps_.size() * sizeof(float);
+        check(cudaMemcpyAsync(input_, input.data(), in, cudaMemcpyHostToDevice, stream_));
+        if (!context_->enqueueV3(stream_)) throw std::runtime_error("TensorRT could not run the engine");
+        check(cudaMemcpyAsync(heatmaps_.data(), output_, out, cudaMemcpyDeviceToHost, stream_));
+        check(cudaStreamSynchronize(stream_));
+        return heatmaps_;
+    }
+
+private:
+    Logger logger_;
+    std::vector<float> heatmaps_;
+    std::size_t inputCount_;
+    std::unique_ptr<nvinfer1::IRuntime> runtime_;
+    std::unique_ptr<nvinfer1::ICudaEngine> engine_;
+    std::unique_ptr<nvinfer1::IExecutionContext> context_;
+    cudaStream_t stream_ = nullptr;
+    void* input_ = nullptr;
+    void* output_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<Engine> openEngine(const Contract& contract) {
+    return std::make_unique<TensorRtEngine>(contract);
+}
+
+}  // namespace edgepose

@@ -1,0 +1,146 @@
+"""A photograph or camera frames to skeletons, by the code that scored the artifact.
+
+    python3 pose.py photo.jpg --box 40,20,200,420
+    python3 pose.py --camera 0
+
+Python 3.8 or newer and numpy; ONNX Runtime, or TensorRT on a Jetson; OpenCV, or Pillow for photographs.
+SPDX-License-Identifier: Apache-2.0
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "edgepose-device.pyz"))
+
+import numpy as np  # noqa: E402
+from edgepose_device.contract import load_contract  # noqa: E402
+from edgepose_device.errors import DeviceError  # noqa: E402
+from edgepose_device.geometry import (  # noqa: E402
+    box_to_crop,
+    crop_matrix,
+    normalise,
+    region_wh,
+    resampler,
+)
+from edgepose_device.runtimes import open_engine  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+SURE = 0.3
+
+
+class PoseEstimator:
+    """One person at a time. folder: the artifact's; limbs: pairs of joints that a line connects."""
+
+    def __init__(self, folder: str) -> None:
+        with open(os.path.join(folder, "artifact.json"), encoding="utf-8") as stream:
+            skeleton = json.load(stream)["skeleton"]
+        self.joints, self.limbs = skeleton["joints"], skeleton["limbs"]
+        self.contract = load_contract(folder)
+        self.engine = open_engine(self.contract, engines=os.path.join(folder, "engines"))
+        self._crop, _ = resampler()
+
+    def find(
+        self, image: NDArray[np.uint8], box_xywh: Sequence[float]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """image: (H, W, 3) uint8 RGB -> (J, 2) joints in its pixels, (J,) scores, about 0..1."""
+        c = self.contract
+        size_wh = c.input_hw[1], c.input_hw[0]
+        center, size = box_to_crop(box_xywh, padding=c.padding)
+        region = region_wh(box_xywh[2:], size, size_wh)
+        matrix = crop_matrix(center, region, size_wh, alignment=c.codec.alignment)
+        crop = self._crop(image, matrix, c.input_hw)
+        ordered = crop if c.color == "RGB" else crop[..., ::-1]
+        batch = normalise(ordered[None], c.mean, c.std)
+        heatmaps = self.engine.infer(np.repeat(batch, c.fixed_batch or 1, axis=0))[:1]
+        xy, score = c.decode(heatmaps)
+        return c.codec.image_xy(xy, matrix, heatmaps.shape[2:])[0], score[0]
+
+
+def read_rgb(path: str) -> NDArray[np.uint8]:
+    """The photograph as it is stored; OpenCV where it is there, else Pillow."""
+    try:
+        import cv2
+    except ImportError:
+        from PIL import Image
+
+        return np.asarray(Image.open(path).convert("RGB"))
+    picture = cv2.imread(path)
+    if picture is None:
+        raise DeviceError(f"cannot read {path}", fix="give a JPEG or PNG photograph")
+    return np.ascontiguousarray(picture[..., ::-1])
+
+
+def box_around(xy: NDArray[np.float32], score: NDArray[np.float32]) -> list[float] | None:
+    """Of the joints that are sure, for the next frame; None: look in the whole picture again."""
+    sure = xy[score >= SURE]
+    if len(sure) < 4:
+        return None
+    (left, top), (right, bottom) = sure.min(0).tolist(), sure.max(0).tolist()
+    return [left, top, max(right - left, 1.0), max(bottom - top, 1.0)]
+
+
+def watch(estimator: PoseEstimator, camera: int) -> None:
+    """Skeletons on the camera's picture until a key is pressed. The person is looked for in the whole
+    picture, then around the last joints; with a detector, give its boxes to `find` instead."""
+    import cv2
+
+    source, box = cv2.VideoCapture(camera), None
+    while cv2.waitKey(1) < 0:
+        there, frame = source.read()
+        if not there:
+            raise DeviceError(f"camera {camera} gives no picture", fix="check --camera")
+        whole = [0.0, 0.0, float(frame.shape[1]), float(frame.shape[0])]
+        xy, score = estimator.find(np.ascontiguousarray(frame[..., ::-1]), box or whole)
+        for a, b in estimator.limbs:
+            if min(score[a], score[b]) >= SURE:
+                ends = [tuple(round(float(v)) for v in xy[i]) for i in (a, b)]
+                cv2.line(frame, ends[0], ends[1], (0, 220, 0), 2, cv2.LINE_AA)
+        cv2.imshow("edgepose", frame)
+        box = box_around(xy, score)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="joints of one person, as JSON")
+    parser.add_argument("photo", nargs="?")
+    parser.add_argument("--artifact", default=os.path.dirname(os.path.dirname(HERE)))
+    parser.add_argument("--box", help="X,Y,WIDTH,HEIGHT in pixels [default: the whole picture]")
+    parser.add_argument("--camera", type=int)
+    words = parser.parse_args()
+    if (words.photo is None) == (words.camera is None):
+        parser.error("give a photograph or --camera")
+    try:
+        estimator = PoseEstimator(words.artifact)
+        if words.camera is not None:
+            watch(estimator, words.camera)
+            return 0
+        image = read_rgb(words.photo)
+        box: Any = [0.0, 0.0, float(image.shape[1]), float(image.shape[0])]
+        if words.box is not None:
+            box = [float(v) for v in words.box.split(",")]
+        xy, score = estimator.find(image, box)
+    except DeviceError as error:
+        print(f"error: {error.problem}\n  fix: {error.fix}", file=sys.stderr)
+        return 2
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    joints = {
+        name: [round(float(v), 3) for v in (*xy[i], score[i])]
+        for i, name in enumerate(estimator.joints)
+    }
+    print(json.dumps({"executor": estimator.engine.description, "joints": joints}, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
