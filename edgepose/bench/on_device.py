@@ -32,7 +32,6 @@ from edgepose.bench.record import (
     Origin,
     save_record,
 )
-from edgepose.bench.runner_file import runner_bytes
 from edgepose.data.base import PoseDataset
 from edgepose.device.pack import Pack, pack_bytes
 from edgepose.errors import EdgeposeError
@@ -269,7 +268,7 @@ def _record(
         note = note or "latency was not measured"
     device = DeviceRun(
         transport=board.transport.name,
-        runner_sha256=sha256(runner_bytes()).hexdigest(),
+        runner_sha256=sha256(board.program.data).hexdigest(),
         joints_vs_host=distance,
         sent_bytes=sent,
         connection_drops=board.drops,
@@ -369,6 +368,6 @@ def _conditions(board: Mapping[str, Any] | None, name: str) -> Conditions:
         governor=board["governors"][0] if board["governors"] else None,
         frequency_mhz=max(clocks["cpu_mhz"], default=None),
         temperature_c=max(clocks["temperature_c"].values(), default=None),
-        load_average=tuple(clocks["load_average"]),
+        load_average=tuple(clocks["load_average"]) or None,
         python=board["python"],
     )
