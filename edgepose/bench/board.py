@@ -140,7 +140,7 @@ class Board:
     def send(self, files: Mapping[str, bytes], *, report: Report | None = None) -> int:
         """Bring files (by what they are, with their content) and the runner there; those that the
         board has stay. Returns the bytes that had to travel."""
-        self._patiently(lambda: self.program.install(self.transport, self.folder))
+        self.program.install(self.transport, self.folder, self._patiently)
         every = (self.program.data, *self.program.translate(files).values())
         blobs = {sha256(data).hexdigest(): data for data in every}
         hello = self._patiently(lambda: self._receive("hello", self.folder, *blobs)[0])

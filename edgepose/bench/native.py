@@ -14,6 +14,7 @@ import numpy as np
 
 import edgepose
 from edgepose.artifact import MANIFEST_NAME, Manifest
+from edgepose.bench.programs import Patiently
 from edgepose.bench.transport import Dropped, Transport
 from edgepose.device.coding import RULES
 from edgepose.errors import EdgeposeError
@@ -46,7 +47,7 @@ def pack_arrays(npz: bytes) -> bytes:
     stream = io.BytesIO()
     with np.load(io.BytesIO(npz), allow_pickle=False) as arrays:
         for key in _PACK:
-            np.save(stream, np.ascontiguousarray(arrays[key]), allow_pickle=False)
+            np.save(stream, np.asarray(arrays[key], order="C"), allow_pickle=False)
     return stream.getvalue()
 
 
@@ -75,8 +76,9 @@ class NativeProgram:
         self._files = ""
         self._jobs: dict[str, str] = {}
 
-    def install(self, transport: Transport, folder: str) -> None:
+    def install(self, transport: Transport, folder: str, patiently: Patiently) -> None:
         """By push where the transport has it; what is there and whole stays."""
+        push = getattr(transport, "push", None)
 
         def ask(script: str, data: bytes = b"") -> str:
             done = transport.run(["sh", "-c", script, "sh", folder, self._name], stdin=data)
@@ -95,21 +97,25 @@ class NativeProgram:
                 )
             return done.stdout.decode("utf-8", "replace")
 
-        said = dict(
-            line[1:].partition(" ")[::2] for line in ask(_LOOK).splitlines() if line[:1] == "@"
-        )
-        if "at" not in said:
-            raise Dropped("the answer was cut off")
-        self._files = said["at"]
-        if said.get("sum", "").startswith(self._name):
-            return
-        push = getattr(transport, "push", None)
-        if push is None:
-            ask(_FEED, self.data)
-        else:
-            push(self.data, f"{self._files}/{self._name}.new")
-        if "\n@named" not in ask(_NAME):
-            raise Dropped("the runner did not arrive as it was sent")
+        def look() -> dict[str, str]:
+            lines = [line for line in ask(_LOOK).splitlines() if line.startswith("@")]
+            said = dict(line[1:].partition(" ")[::2] for line in lines)
+            if "at" not in said or "sum" not in said:
+                raise Dropped("the answer was cut off")
+            return said
+
+        def send() -> None:
+            if push is None:
+                ask(_FEED, self.data)
+            else:
+                push(self.data, f"{self._files}/{self._name}.new")
+            if "\n@named" not in ask(_NAME) and not look()["sum"].startswith(self._name):
+                raise Dropped("the runner did not arrive as it was sent")
+
+        found = patiently(look)
+        self._files = found["at"]
+        if not found["sum"].startswith(self._name):
+            patiently(send)
 
     def receiver(self) -> list[str]:
         return [f"{self._files}/{self._name}"]
@@ -137,7 +143,7 @@ class NativeProgram:
         """An artifact's model, the pack without zip, and jobs as lines of `word value`."""
         sent = {"library": self._library}
         if MANIFEST_NAME not in files:
-            return sent
+            return {**sent, **files}
         manifest = Manifest.model_validate_json(files[MANIFEST_NAME])
         if manifest.runtime != "onnx_mobile":
             raise EdgeposeError(

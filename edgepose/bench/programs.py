@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from edgepose.bench.transport import Transport
 from edgepose.errors import EdgeposeError
 
 OLDEST = (3, 8)
+Patiently = Callable[[Callable[[], Any]], Any]
 _RECEIVE = Path(edgepose.device.receive.__file__).read_text("utf-8")
 
 
@@ -21,8 +22,8 @@ class Program(Protocol):
 
     data: bytes
 
-    def install(self, transport: Transport, folder: str) -> None:
-        """Make sure that `receiver` can run."""
+    def install(self, transport: Transport, folder: str, patiently: Patiently) -> None:
+        """Make sure that `receiver` can run; patiently: calls a function again after a drop."""
         ...
 
     def receiver(self) -> list[str]:
@@ -52,7 +53,7 @@ class PythonProgram:
     def __init__(self, python: str) -> None:
         self.python, self.data = python, runner_bytes()
 
-    def install(self, transport: Transport, folder: str) -> None:
+    def install(self, transport: Transport, folder: str, patiently: Patiently) -> None:
         """Nothing is needed: the receiver's source travels as an argument."""
 
     def receiver(self) -> list[str]:
