@@ -16,7 +16,8 @@ from edgepose.artifact import Artifact
 from edgepose.bench.native import write_sources
 
 BENCH = Path(__file__).parents[1] / "bench"
-HEADERS = "EDGEPOSE_ORT_HEADERS"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "onnxruntime"
+HEADERS, ARM_LIBRARY = "EDGEPOSE_ORT_HEADERS", "EDGEPOSE_ORT_AARCH64"
 
 
 def _load(name: str) -> ModuleType:
@@ -47,16 +48,34 @@ def artifact(networks: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def headers() -> Path:
+    """The folder of ONNX Runtime's C header; e.g. headers/ of its AAR for Android."""
+    folder = Path(os.environ.get(HEADERS) or SHARED / "headers")
+    if not (folder / "onnxruntime_c_api.h").exists():
+        pytest.skip(f"onnxruntime_c_api.h is absent: name its folder with {HEADERS}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def arm_library() -> Path:
+    """ONNX Runtime for aarch64 Linux, which an emulated processor runs."""
+    given = os.environ.get(ARM_LIBRARY)  # half a minute of emulation: only where it is asked for
+    if not given:
+        pytest.skip(f"{ARM_LIBRARY} does not name an aarch64 libonnxruntime.so")
+    tools = ("qemu-aarch64", "aarch64-linux-gnu-g++")
+    absent = [tool for tool in tools if shutil.which(tool) is None]
+    if absent:
+        pytest.skip(f"{' and '.join(absent)} are absent (Debian: qemu-user, g++-aarch64-linux-gnu)")
+    return Path(given)
+
+
+@pytest.fixture(scope="session")
+def runner(headers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built program, with the libonnxruntime.so of this Python's wheel beside it."""
     import onnxruntime
 
     if shutil.which("cmake") is None or shutil.which("c++") is None:
         pytest.skip("there is no cmake or no C++ compiler")
-    shared = Path(__file__).resolve().parents[3] / "shared" / "data" / "onnxruntime" / "headers"
-    headers = Path(os.environ.get(HEADERS) or shared)
-    if not (headers / "onnxruntime_c_api.h").exists():
-        pytest.skip(f"onnxruntime_c_api.h is absent: name its folder with {HEADERS}")
     libraries = sorted((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so*"))
     if not libraries:
         pytest.skip("the installed onnxruntime has no libonnxruntime.so of its own")

@@ -21,10 +21,12 @@ from edgepose.artifact import Artifact, CodecContract
 from edgepose.backends.onnx_mobile import open_executor
 from edgepose.bench.board import Board
 from edgepose.bench.latency import Plan
+from edgepose.bench.native import SOURCES, pack_arrays
 from edgepose.bench.on_device import PARTIAL, bench_there
 from edgepose.bench.record import BenchRecord, load_record
 from edgepose.bench.transports.local import Local
 from edgepose.device.coding import CODINGS, RULES, Coding, alignment_of
+from edgepose.device.pack import Pack, pack_bytes
 from edgepose.errors import EdgeposeError
 from edgepose.target import load_target
 
@@ -150,33 +152,57 @@ def test_a_fixed_batch_is_filled_up(
     assert record.end_to_end_ms is None
 
 
+def _job_of(board: Path) -> Path:
+    """The job that a benchmark left on its board."""
+    files = [path for path in (board / "files").iterdir() if path.stat().st_size < 10_000]
+    return next(path for path in files if path.read_bytes().startswith(b"version 1\n"))
+
+
+def _run(words: list[str], job: Path, out: Path, library: Path) -> tuple[int, dict[str, Any]]:
+    words = [*words, "run", "--job", str(job), "--out", str(out), "--lock", f"{out}.lock"]
+    done = subprocess.run([*words, "--library", str(library)], capture_output=True, check=False)
+    return done.returncode, json.loads(done.stdout.split(b"@edgepose ")[1])
+
+
 def test_run_by_hand(artifact: Artifact, tmp_path: Path, fakes: ModuleType, runner: Path) -> None:
     """What a benchmark sent, once more without a host: the same joints."""
     bench(artifact, tmp_path, fakes, runner)
-    board = tmp_path / "it's a board"
-    jobs = [p for p in (board / "files").iterdir() if p.read_bytes()[:10] == b"version 1\n"]
-    job = next(p for p in jobs if b"\npack " in p.read_bytes())
-    words = [
-        "run",
-        "--job",
-        str(job),
-        "--out",
-        str(tmp_path / "again"),
-        "--lock",
-        str(tmp_path / "lock"),
-    ]
-    library = ["--library", str(runner.with_name("libonnxruntime.so"))]
-    done = subprocess.run([str(runner), *words, *library], capture_output=True, check=True)
-    assert json.loads(done.stdout.split(b"@edgepose ")[1])["phases"][-1] == "finished"
+    board, again = tmp_path / "it's a board", tmp_path / "again"
+    library = runner.with_name("libonnxruntime.so")
+    code, said = _run([str(runner)], _job_of(board), again, library)
+    assert (code, said["phases"][-1]) == (0, "finished")
+    assert json.loads((again / "result.json").read_text()) == said
     first = next(board.glob("jobs/*/joints.npz"))
-    assert (tmp_path / "again" / "joints.npz").read_bytes() == first.read_bytes()
-    done = subprocess.run(
-        [str(runner), *words, "--library", "/no.so"], capture_output=True, check=False
-    )
+    assert (again / "joints.npz").read_bytes() == first.read_bytes()
+    code, said = _run([str(runner)], _job_of(board), again, Path("/no.so"))
+    assert code == 2
+    assert "no runtime on the board" in said["error"]["problem"]
+    assert "libonnxruntime.so" in said["error"]["fix"]
+    done = subprocess.run([str(runner), "dance"], capture_output=True, check=False)
     assert done.returncode == 2
-    error = json.loads(done.stdout.split(b"@edgepose ")[1])["error"]
-    assert "no runtime on the board" in error["problem"]
-    assert "libonnxruntime.so" in error["fix"]
+    assert b"'dance' is no command" in done.stdout
+
+
+def test_the_same_joints_on_an_emulated_arm(
+    artifact: Artifact, tmp_path: Path, fakes: ModuleType, runner: Path, headers: Path,
+    arm_library: Path,
+) -> None:  # fmt: skip
+    """For function, never for timing."""
+    bench(artifact, tmp_path, fakes, runner)
+    board, program = tmp_path / "it's a board", tmp_path / "edgepose-runner-arm"
+    compiler = ["aarch64-linux-gnu-g++", "-std=c++17", "-O0", "-ffp-contract=off", "-pthread"]
+    words = [*compiler, "-isystem", str(headers), str(SOURCES / "src" / "main.cpp"), "-ldl"]
+    subprocess.run([*words, "-o", str(program)], check=True)
+    job = _job_of(board)
+    fewer = job.with_name("fewer")
+    fewer.write_text(job.read_text().replace("calls 100", "calls 3"))
+    emulated = ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", str(program)]
+    code, said = _run(emulated, fewer, tmp_path / "arm", arm_library)
+    assert (code, said["phases"][-1]) == (0, "finished")
+    assert said["board"]["machine"] == "aarch64"
+    here = dict(np.load(next(board.glob("jobs/*/joints.npz"))))
+    for key, found in dict(np.load(tmp_path / "arm" / "joints.npz")).items():
+        np.testing.assert_allclose(found, here[key], rtol=0, atol=1e-5)
 
 
 def refused(problem: str, fix: str) -> Any:
@@ -252,9 +278,6 @@ def test_what_a_file_must_be_to_be_sent(tmp_path: Path) -> None:
 
 
 def test_the_pack_without_zip() -> None:
-    from edgepose.bench.native import pack_arrays
-    from edgepose.device.pack import Pack, pack_bytes
-
     rng = np.random.default_rng(0)
     pack = Pack(
         crops=rng.integers(0, 256, (3, 8, 6, 3), dtype=np.uint8), matrices=rng.normal(size=(3, 2, 3)),

@@ -91,6 +91,9 @@ void command(const std::string& name, const Words& words) {
     return put(expand(words.at(0)), words.at(1), std::stoll(words.at(2)), std::stoll(words.at(3)),
                words.option("from", ""));
   }
+  if (name != "start" && name != "status" && name != "stop" && name != "clean") {
+    throw Refused("'" + name + "' is no command", "use info or run");
+  }
   const std::string root = expand(words.needed("root")), job = words.option("job", "");
   const std::string lock = words.option("lock", default_lock());
   if (name == "start") return answer(start(root, job, words.needed("file"), lock, library));
@@ -98,8 +101,7 @@ void command(const std::string& name, const Words& words) {
     return answer(status(root, job, std::stod(words.option("wait", "0")), words.option("seen", "")));
   }
   if (name == "stop") return answer(stop(root, job));
-  if (name == "clean") return answer(clean(root, lock));
-  throw Refused("'" + name + "' is no command", "use info or run");
+  answer(clean(root, lock));
 }
 
 }  // namespace
