@@ -21,7 +21,8 @@ Precision = Literal["int8", "fp16", "fp32"]
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # A transport reaches ssh and adb as an argument: no part of it may look like an option.
 _WORD = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
-TRANSPORT_PATTERN = re.compile(rf"local|ssh://({_WORD}@)?{_WORD}(:[0-9]{{1,5}})?|adb(://{_WORD})?")
+_SERIAL = r"[A-Za-z0-9_][A-Za-z0-9._:-]*"  # 0A041FDD4003DX, emulator-5554, 192.168.1.7:5555
+TRANSPORT_PATTERN = re.compile(rf"local|ssh://({_WORD}@)?{_WORD}(:[0-9]{{1,5}})?|adb(:{_SERIAL})?")
 OS_PATTERN = re.compile(r"[A-Za-z]+[0-9]+(\.[0-9]+)?")
 RULES = Rules(known_versions=(1,), own=("name",))
 
@@ -36,7 +37,7 @@ def _transport(value: str) -> str:
     if not TRANSPORT_PATTERN.fullmatch(value):
         raise ValueError(
             f"{shown(value)} is no transport; "
-            "write local, ssh://user@host, ssh://user@host:22, adb or adb://serial"
+            "write local, ssh://user@host, ssh://user@host:22, adb or adb:SERIAL"
         )
     return value
 

@@ -88,7 +88,7 @@ def test_all_errors_come_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "  t.yaml:6: minimum_os: expected text, got 17",
         "  t.yaml:7: channel_multiple.int8: must be at least 1, got 0",
         "  t.yaml:8: device: the text 'ssh://-oProxyCommand=ls' is no transport; "
-        "write local, ssh://user@host, ssh://user@host:22, adb or adb://serial",
+        "write local, ssh://user@host, ssh://user@host:22, adb or adb:SERIAL",
         "  t.yaml:9: hardware.source: missing",
         "  t.yaml:10: size_limit_mb: expected a number, got the text 'big'",
     ]
@@ -127,7 +127,7 @@ def test_target_names_in_a_stage_config() -> None:
         Export(targets=("hots",))
 
 
-@given(st.text(max_size=20) | st.from_regex(r"(ssh|adb)://.*"))
+@given(st.text(max_size=20) | st.from_regex(r"(ssh://|adb:).*"))
 @settings(max_examples=200, deadline=None)
 def test_no_part_of_a_transport_can_be_an_option_or_hold_a_space(text: str) -> None:
     if TRANSPORT_PATTERN.fullmatch(text):

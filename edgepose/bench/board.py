@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import edgepose.device.receive
-from edgepose.bench.runner_file import runner_bytes
-from edgepose.bench.transport import Done, Dropped, Transport
+from edgepose.bench.native import NativeProgram
+from edgepose.bench.programs import Program, PythonProgram
+from edgepose.bench.transport import FOLDER, Done, Dropped, Transport
 from edgepose.errors import EdgeposeError
 
-FOLDER = "~/.cache/edgepose-device"
 PYTHON = "python3"
-OLDEST = (3, 8)
 MARK = edgepose.device.receive.MARK.encode()
 SPARE_BYTES = 64 << 20
 """Room that stays free on the board beside what is sent."""
-_BROKEN = ("closed by", "reset by", "Broken pipe", "cut off")
-"""What ssh says of a connection that was there."""
+_BROKEN = ("reset by", "Broken pipe", "cut off", "closed")
+"""What ssh and adb say of a connection that was there."""
 _FIRST_S = 60.0
 """How long a board that breaks every connection is tried before it ever answered."""
-_RECEIVE = Path(edgepose.device.receive.__file__).read_text("utf-8")
+_BLOCK = 4 << 20
+"""Bytes of one push: what a dropped connection costs."""
 
 Report = Callable[[str, int, int], None]
 Result = TypeVar("Result")
@@ -49,6 +49,7 @@ def split_answer(stdout: bytes) -> tuple[dict[str, Any], bytes] | None:
 
 class Board:
     """transport: the way there; python: its interpreter; folder: ours on it ("~" is home there)
+    runner:      the native runner's file, for a board without Python
     lock:        another lock than the board's own; patience_s: how long it may be gone"""
 
     def __init__(
@@ -57,17 +58,25 @@ class Board:
         *,
         python: str = PYTHON,
         folder: str = FOLDER,
+        runner: Path | None = None,
         lock: str | None = None,
         patience_s: float = 120.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.transport, self.python, self.folder = transport, python, folder
+        self.transport = transport
+        self.folder = transport.folder if folder == FOLDER else folder
+        if runner is None and transport.name.partition(":")[0] == "adb":
+            raise EdgeposeError(
+                f"{transport.name} has no Python: it needs the native runner",
+                fix="`edgepose runner --native DIR` writes its project; build it for the device and "
+                "name it with --runner-binary",
+            )
+        self.program: Program = PythonProgram(python) if runner is None else NativeProgram(runner)
         self.patience_s, self._sleep = patience_s, sleep
         self._lock = [] if lock is None else ["--lock", lock]
-        self._runner = runner_bytes()
         self.met = False
         self._progress_at = 0.0
-        self.root = folder
+        self.root = self.folder
         self.drops = 0
 
     def _patiently(self, attempt: Callable[[], Result]) -> Result:
@@ -85,8 +94,7 @@ class Board:
                 if not answered or (not self.met and waited > _FIRST_S):
                     raise EdgeposeError(
                         f"{self.transport.name} cannot be reached: {drop}",
-                        fix="check that the board is on, its address and port, and that "
-                        "`ssh` to it works from here",
+                        fix=self.transport.advice,
                     ) from drop
                 self.drops += 1
                 if waited > self.patience_s:
@@ -102,15 +110,12 @@ class Board:
         if found is None:
             said = (done.stderr.strip() or done.stdout.decode("utf-8", "replace").strip())[-500:]
             if done.code in (126, 127):
-                raise EdgeposeError(
-                    f"{self.transport.name} has no {self.python}: {said}",
-                    fix="name the board's Python (3.8 or newer, with numpy) with --device-python",
-                )
+                raise self.program.absent(self.transport.name, said)
             if done.code == 0:
                 raise Dropped("the answer was cut off", done.stdout)
             raise EdgeposeError(
                 f"the runner failed on {self.transport.name} (exit code {done.code}): {said}",
-                fix=f"check that {self.python} works there",
+                fix=f"check that {self.program.receiver()[0]} works there",
             )
         if "error" in found[0] and set(found[0]["error"]) == {"problem", "fix"}:
             error = found[0]["error"]
@@ -118,13 +123,12 @@ class Board:
         return found
 
     def _receive(self, *words: str, stdin: bytes = b"") -> tuple[dict[str, Any], bytes]:
-        command = [self.python, "-c", _RECEIVE, *words]
+        command = [*self.program.receiver(), *words]
         return self._answer(self.transport.run(command, stdin=stdin))
 
     def call(self, *words: str, timeout_s: float = 600) -> dict[str, Any]:
         """One command of the runner that was sent before."""
-        runner = f"{self.root}/files/{sha256(self._runner).hexdigest()}"
-        command = [self.python, runner, *words]
+        command = self.program.command(self.root, words)
         return self._patiently(
             lambda: self._answer(self.transport.run(command, timeout_s=timeout_s))[0]
         )
@@ -136,15 +140,11 @@ class Board:
     def send(self, files: Mapping[str, bytes], *, report: Report | None = None) -> int:
         """Bring files (by what they are, with their content) and the runner there; those that the
         board has stay. Returns the bytes that had to travel."""
-        blobs = {sha256(data).hexdigest(): data for data in (self._runner, *files.values())}
+        self.program.install(self.transport, self.folder, self._patiently)
+        every = (self.program.data, *self.program.translate(files).values())
+        blobs = {sha256(data).hexdigest(): data for data in every}
         hello = self._patiently(lambda: self._receive("hello", self.folder, *blobs)[0])
-        version = tuple(hello["python"])
-        if version < OLDEST:
-            raise EdgeposeError(
-                f"Python {'.'.join(map(str, version))} on {self.transport.name} is too old",
-                fix="the runner needs 3.8 or newer: install one there and name it with "
-                "--device-python",
-            )
+        self.program.check(hello, self.transport.name)
         self.root = str(hello["root"])
         missing = {
             name: size for name, (size, whole) in hello["have"].items() if not whole and name in blobs
@@ -178,14 +178,26 @@ class Board:
                 if at > there:
                     there, self._progress_at = at, time.monotonic()
             start, at = at, None
-            answer, _ = self._receive(
-                "put", self.folder, name, str(len(data)), str(start), stdin=data[start:]
-            )
+            answer = self._put(name, data, start)
             if not answer["complete"]:
                 raise Dropped(f"{answer['size']} of {len(data)} bytes arrived")
             return True
 
         self._patiently(attempt)
+
+    def _put(self, name: str, data: bytes, start: int) -> dict[str, Any]:
+        """Bring the file's bytes from `start` on; the answer to the last of them."""
+        words = ("put", self.folder, name, str(len(data)))
+        push = getattr(self.transport, "push", None)
+        if push is None:
+            return self._receive(*words, str(start), stdin=data[start:])[0]
+        block = f"{self.root}/files/{name}.block"
+        answer: dict[str, Any] = {}
+        for at in range(start, len(data), _BLOCK):
+            push(data[at : at + _BLOCK], block)
+            answer, _ = self._receive(*words, str(at), "--from", block)
+            self._progress_at = time.monotonic()
+        return answer
 
     def fetch(self, path: str, *, size: int, digest: str) -> bytes:
         """A file below our folder; continues after a drop, and is what its hash says."""

@@ -29,7 +29,6 @@ from edgepose.bench.record import (
     environment_hash,
     save_record,
 )
-from edgepose.bench.runner_file import runner_bytes
 from edgepose.bench.runs import LONGEST_S, Results, pooled
 from edgepose.bench.scores import score_fields
 from edgepose.data.base import PoseDataset
@@ -251,7 +250,7 @@ def _record(
     notes += spread_note([run.model_ms.p50 for run in each if run.model_ms is not None])
     device = DeviceRun(
         transport=board.transport.name,
-        runner_sha256=sha256(runner_bytes()).hexdigest(),
+        runner_sha256=sha256(board.program.data).hexdigest(),
         joints_vs_host=distance,
         sent_bytes=sent,
         connection_drops=board.drops,
@@ -350,6 +349,6 @@ def _conditions(board: Mapping[str, Any] | None, name: str) -> Conditions:
         governor=board["governors"][0] if board["governors"] else None,
         frequency_mhz=max(clocks["cpu_mhz"], default=None),
         temperature_c=max(clocks["temperature_c"].values(), default=None),
-        load_average=tuple(clocks["load_average"]),
+        load_average=tuple(clocks["load_average"]) or None,
         python=board["python"],
     )

@@ -44,12 +44,17 @@ if TYPE_CHECKING:
 @click.option("--flip", is_flag=True, help="Score with the flip test; latencies stay one pass.")
 @click.option(
     "--device", default=None,
-    help="Run there: ssh://user@host[:port], or local for another Python on this computer "
+    help="Run there: ssh://user@host[:port], adb:SERIAL, or local for a Python of its own here "
     "[default: $EDGEPOSE_DEVICE, then the target's own].",
 )  # fmt: skip
 @click.option(
     "--device-python", default="python3", show_default=True, envvar="EDGEPOSE_DEVICE_PYTHON",
     help="The device's Python: 3.8 or newer, with numpy.",
+)  # fmt: skip
+@click.option(
+    "--runner-binary", type=click.Path(path_type=Path), default=None,
+    envvar="EDGEPOSE_RUNNER_BINARY",
+    help="The native runner, for a device without Python: see `edgepose runner --native`.",
 )  # fmt: skip
 @click.option(
     "--device-folder", default="~/.cache/edgepose-device", show_default=True,
@@ -89,6 +94,7 @@ def bench(
     flip: bool,
     device: str | None,
     device_python: str,
+    runner_binary: Path | None,
     device_folder: str,
     runs: int,
     batch: int,
@@ -178,7 +184,12 @@ def bench(
         else:
             record = bench_there(
                 artifact,
-                Board(open_transport(place), python=device_python, folder=device_folder),
+                Board(
+                    open_transport(place),
+                    python=device_python,
+                    runner=runner_binary,
+                    folder=device_folder,
+                ),
                 api.open_data(data),
                 path,
                 target=target,

@@ -1,4 +1,4 @@
-"""`edgepose runner`: the program for the device as one file."""
+"""`edgepose runner`: the program for the device as one file, or the native one as a project to build."""
 
 from __future__ import annotations
 
@@ -9,15 +9,29 @@ import click
 from edgepose.commands.shared import Command
 
 
-@click.command(cls=Command, example="edgepose runner edgepose-device.pyz")
-@click.argument("file", type=click.Path(path_type=Path))
-def runner(file: Path) -> None:
+@click.command(
+    cls=Command,
+    example="edgepose runner edgepose-device.pyz\nedgepose runner --native android-runner",
+)
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--native", "folder", type=click.Path(path_type=Path), default=None, metavar="DIR",
+    help="Write the C++ project for devices without Python there; its README.md builds it.",
+)  # fmt: skip
+def runner(file: Path | None, folder: Path | None) -> None:
     """Write what `bench --device` sends, for a board that only you reach.
 
     It needs Python 3.8 and numpy there: python3 FILE info, or FILE run --artifact DIR.
     """
+    from edgepose.bench.native import write_sources
     from edgepose.bench.runner_file import runner_bytes
     from edgepose.device.files import write_atomic
 
-    write_atomic(file, runner_bytes())
-    click.echo(f"wrote {file}")
+    if (file is None) == (folder is None):
+        raise click.UsageError("give FILE, or --native DIR")
+    if folder is not None:
+        write_sources(folder)
+        click.echo(f"wrote {folder}; {folder / 'README.md'} says how to build it")
+    if file is not None:
+        write_atomic(file, runner_bytes())
+        click.echo(f"wrote {file}")

@@ -188,7 +188,7 @@ def board_notes(board: Dict[str, Any]) -> List[str]:
     saving = [name for name in board["governors"] if name in _POWERSAVING]
     if saving:
         notes.append("CPU governor is {}: the clock may vary while measuring".format(saving[0]))
-    load = board["clocks"]["load_average"][0]
+    load = (board["clocks"]["load_average"] or [0.0])[0]
     if load > 0.5 * board["usable_cores"]:
         notes.append(
             "the board was busy: load average {:.1f} on {} cores; treat the latency as an upper "

@@ -30,16 +30,9 @@ from edgepose.bench.latency import Plan
 from edgepose.bench.on_device import PARTIAL, bench_there
 from edgepose.bench.record import BenchRecord, load_record
 from edgepose.bench.runner_file import runner_bytes
-from edgepose.bench.transport import (
-    SSH_CONFIG,
-    VARIABLE,
-    Done,
-    Dropped,
-    Local,
-    Ssh,
-    chosen_device,
-    open_transport,
-)
+from edgepose.bench.transport import VARIABLE, Done, Dropped, chosen_device, open_transport
+from edgepose.bench.transports.local import Local
+from edgepose.bench.transports.ssh import SSH_CONFIG, Ssh
 from edgepose.device.geometry import normalise
 from edgepose.errors import EdgeposeError
 from edgepose.report.terminal import bench_text

@@ -1,0 +1,1 @@
+"""Ways to a board, one per file; the file name is the word before the colon."""
