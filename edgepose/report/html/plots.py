@@ -58,7 +58,9 @@ def waterfall(report: Report, metric: str) -> Plot | None:
         for i, (row, (value, low, high)) in enumerate(zip(rows, values, strict=True)):
             marker = "s" if isinstance(row, ArtifactRecord) else "o"
             axis.plot([low, high], [i, i], color=_color(row), linewidth=2, zorder=2)
-            axis.plot([value], [i], marker, color=_color(row), markersize=7, zorder=3)
+            axis.plot(
+                [value], [i], marker, color=_color(row), markersize=7, zorder=3, clip_on=False
+            )
             axis.annotate(
                 f"{value:.1f}{_change(report, row, metric)}", (high, i), xytext=(7, 0),
                 textcoords="offset points", va="center", color=svg.INK,

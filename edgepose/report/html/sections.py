@@ -181,6 +181,9 @@ def _people(report: Report, extras: Extras) -> Section | None:
     made = gallery(extras.people, picture_columns(report), word=report.metric)
     if made is None:
         return None
+    terms = ""
+    if report.data.domain == "photographs":
+        terms = " The pictures are of that data: mind its terms before you pass this file on."
     size = METRICS[report.metric].size or "the longer side of the person's box"
     judged = (report.artifacts or report.stages)[0].name
     return section(
@@ -190,7 +193,7 @@ def _people(report: Report, extras: Extras) -> Section | None:
             Prose(f"From the validation data ({report.data.domain}), not chosen by hand: the people "
                   f"with the largest mean error of {judged}, then those around the median. Errors "
                   f"are in parts of {size}. Orange: the person's right side; blue: left. "
-                  "The fainter a joint, the less sure the model."),
+                  f"The fainter a joint, the less sure the model.{terms}"),
             made,
         ],
     )  # fmt: skip
