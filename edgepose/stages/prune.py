@@ -170,7 +170,7 @@ def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
     """A narrower network of the same architecture, fine-tuned (with the teacher where there is one)."""
     hw = model.spec.input_hw
     network = model.module()
-    before = {key: value.shape for key, value in network.state_dict().items()}
+    before = _out_channels(network)
     with context.processes.first_alone():  # the host's cost model is measured once, and kept
         plan = narrowing(
             network, config, budget=context.budget, targets=context.targets, input_hw=hw
@@ -183,11 +183,7 @@ def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
         _fine_tune(network, model, config, context, label="prune: fine-tune")
     else:
         network = _in_rounds(model, plan, config, context)
-    kept = {
-        key.removesuffix(".weight"): [value.shape[0], before[key][0]]
-        for key, value in network.state_dict().items()
-        if value.dim() == 4
-    }
+    kept = {name: [left, before[name]] for name, left in _out_channels(network).items()}
     context.notes.update(
         pruned=plan.text,
         ratio=round(plan.removed if config.ratio is None else config.ratio, 4),
@@ -197,6 +193,14 @@ def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
         planned_bytes=largest_file(network, context.targets) if context.targets else None,
     )
     return model.with_module(network, domain=context.train.domain)
+
+
+def _out_channels(network: nn.Module) -> dict[str, int]:
+    return {
+        name: layer.out_channels
+        for name, layer in network.named_modules()
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))
+    }
 
 
 def _fine_tune(
