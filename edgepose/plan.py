@@ -157,7 +157,8 @@ def _row(name: str, arch: str, network: Any, model: PoseModel, config: Any) -> d
 def plan_text(plan: dict[str, Any]) -> str:
     """The plan for a terminal of 80 columns."""
     text = [
-        f"recipe {plan['recipe']}: nothing is wrong with it, nothing was trained",
+        f"recipe {plan['recipe']}:",
+        "  nothing is wrong with it, nothing was trained",
         "",
         *_data_lines(plan["data"]),
         f"input    {tuple(plan['input'])}   heatmaps {tuple(plan['heatmaps'])}"

@@ -14,6 +14,7 @@ from typing import Any
 import onnx
 import pytest
 from click.testing import CliRunner
+from flatbuffers.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ from edgepose.artifact import Artifact
 from edgepose.backends.lint.findings import Finding
 from edgepose.backends.lint.subject import lint_artifact, lint_path
 from edgepose.backends.mil.quiet import quiet
+from edgepose.backends.onnx_graph.ort_order import _read_list
 from edgepose.backends.tensorrt import pack, unpack
 from edgepose.cli import main
 from edgepose.errors import EdgeposeError
@@ -279,6 +281,13 @@ def test_broken_programs_are_named(
 
 
 # ---- what cannot be read, and the command line ------------------------------------------------
+
+
+def test_a_list_longer_than_its_file_is_refused_before_memory_is_taken() -> None:
+    """One damaged byte in a length would have taken all memory there is."""
+    entry, length = (4).to_bytes(4, "little"), (2**30).to_bytes(4, "little")
+    with pytest.raises(ValueError, match="beyond the end of the file"):
+        _read_list(Table(bytearray(entry + length + bytes(16)), 0), 0, ["string"])
 
 
 @given(at=st.integers(0, 10**6), value=st.integers(0, 255), cut=st.booleans())

@@ -21,7 +21,7 @@ from edgepose.backends.mil.interleave import use_pixel_shuffle
 from edgepose.backends.mil.interpreter import Interpreter, Results, evaluate
 from edgepose.backends.mil.load import Operation, Program, Ref, Tensor, load_program
 from edgepose.errors import EdgeposeError
-from edgepose.models.subpixel import Interleave, PhasedConv2d
+from edgepose.models.subpixel import Interleave, PhasedConv2d, phases_of
 from edgepose.quant.graph import export
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -138,12 +138,18 @@ def test_a_program_that_mixes_images_is_not_batched() -> None:
     np.testing.assert_array_equal(got, x.reshape(4, 12))
 
 
+def interleave_of(**deconv: int) -> Interleave:
+    return Interleave(*phases_of(nn.ConvTranspose2d(1, 1, **deconv)))
+
+
 def test_interleaves_become_pixel_shuffles_and_keep_every_value(network: nn.Module) -> None:
     torch.manual_seed(1)
-    grouped = PhasedConv2d(20, 12, 1, groups=4)
-    chain = nn.Sequential(PhasedConv2d(6, 20, 2, padding=1, relu=True, interleave=False), grouped)
+    inter = interleave_of(kernel_size=4, stride=2, padding=1)
+    wide = {"kernel_size": (2, 2), "padding": (1, 1)}
+    grouped = PhasedConv2d(20, 12, (1, 1), groups=4, interleave=inter)
+    chain = nn.Sequential(PhasedConv2d(6, 20, relu=True, **wide), grouped)  # type: ignore[arg-type]
     x = torch.randn(1, 6, 8, 12)
-    for module in (PhasedConv2d(6, 20, 2, padding=1, relu=True), chain):
+    for module in (PhasedConv2d(6, 20, relu=True, interleave=inter, **wide), chain):  # type: ignore[arg-type]
         before = torch.export.export(module.eval(), (x,)).module(check_guards=False)
         after = use_pixel_shuffle(copy.deepcopy(before))
         kinds = [str(node.target) for node in after.graph.nodes]
@@ -153,7 +159,7 @@ def test_interleaves_become_pixel_shuffles_and_keep_every_value(network: nn.Modu
 
 
 def test_a_crop_of_two_pixels_is_not_taken_for_an_interleave() -> None:
-    class Lookalike(Interleave):
+    class Lookalike(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             n, channels, h, w = x.shape
             x = x.permute(0, 2, 3, 1).reshape(n, h, w, 2, channels // 2)

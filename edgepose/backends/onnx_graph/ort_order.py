@@ -124,6 +124,8 @@ def _read_field(table: Table, offset: int, what: Any) -> Any:
 
 def _read_list(table: Table, offset: int, what: list[Any]) -> list[Any]:
     start, count = table.Vector(offset), table.VectorLen(offset)
+    if start + 4 * count > len(table.Bytes):
+        raise ValueError(f"a list of {count} entries goes beyond the end of the file")
     places = [start + 4 * i for i in range(count)]
     if what[0] == "string":
         return [table.String(place) for place in places]
