@@ -30,7 +30,10 @@ def test_command_parses(line: str) -> None:
         found = command.get_command(click.Context(command), words.pop(0))
         assert found is not None, line
         command = found
-    context = command.make_context(command.name, words)
+    whole = click.Context(
+        main, **main.context_settings
+    )  # click keeps the help option it meets first
+    context = command.make_context(command.name, words, parent=whole)
     assert context.params
 
 
