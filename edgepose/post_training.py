@@ -28,8 +28,9 @@ CALIBRATION, DECIDE, SCORED = 256, 64, 1000
 """People that calibrate, that say which layers are to blame, and that are scored, at most."""
 MAX_DROP = 1.0
 """What the verdict holds the files against where the command line says nothing."""
-MAX_OFF_SHARE = 0.2
-"""A calibrated grid flips more quarter-pixel signs than a trained one (docs/adr/0006)."""
+MAX_SHIFT_PX, MAX_OFF_SHARE = 0.2, 0.2
+"""A calibrated grid is coarser than a trained one: where two runtimes round a sum differently, its
+joints move further, and more quarter-pixel signs flip (docs/adr/0006)."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,11 @@ def write_recipe(wish: Wish, load: Callable[[str | Skeleton], Any], *, out: Path
         "budget": {"max_drop": MAX_DROP if wish.max_drop is None else wish.max_drop},
         "stages": {
             "quantize": quantize,
-            "export": {"targets": list(targets), "max_off_share": MAX_OFF_SHARE},
+            "export": {
+                "targets": list(targets),
+                "max_shift_px": MAX_SHIFT_PX,
+                "max_off_share": MAX_OFF_SHARE,
+            },
         },
     }
     path = Path(out) / name / f"{name}.yaml"

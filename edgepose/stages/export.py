@@ -100,7 +100,9 @@ def verify(
         )
         if not config.allow_mismatch:
             raise EdgeposeError(
-                problem, fix="set stages.export.allow_mismatch: true to look at it all the same"
+                problem,
+                fix="if you accept that, raise stages.export.max_shift_px or max_off_share; "
+                "stages.export.allow_mismatch: true exports it to be looked at",
             )
         context.warn(problem)
     return Exported(target, artifact, joints, shift)

@@ -61,7 +61,7 @@ class Workshop:
         recipe = self.folder / "tiny.yaml"
         recipe.write_text(RECIPE)
         process = subprocess.Popen(
-            [sys.executable, "-m", "edgepose.cli", "compress", "--recipe", str(recipe),
+            [sys.executable, "-m", "edgepose", "compress", "--recipe", str(recipe),
              "--out", str(self.folder / out)],
             env={**os.environ, "OMP_NUM_THREADS": "1",
                  "EDGEPOSE_CACHE": str(self.folder / f"{out}-cache")},
