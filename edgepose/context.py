@@ -13,7 +13,7 @@ from edgepose.data.mixture import Mixture, Unlabelled, open_unlabelled
 from edgepose.metrics.metric import METRICS, Metric
 from edgepose.models.pose_model import PoseModel
 from edgepose.processes import ALONE, Processes
-from edgepose.recipe import Budget
+from edgepose.recipe_sections import Budget
 from edgepose.target import Target
 
 

@@ -26,7 +26,8 @@ from edgepose.models.own import is_own
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.quant.calibrate import MIN_IMAGES
 from edgepose.quant.graph import check_layers, export
-from edgepose.recipe import Budget, Recipe, Teacher
+from edgepose.recipe import Recipe, Teacher
+from edgepose.recipe_sections import Budget
 from edgepose.skeleton import Skeleton, skeleton
 from edgepose.target import Target
 from edgepose.weights import Wanted, at_size, is_here, load_weights

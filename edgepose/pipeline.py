@@ -48,7 +48,8 @@ from edgepose.metrics.metric import Metric
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.preflight import check_plan
 from edgepose.processes import ALONE, Processes
-from edgepose.recipe import Budget, Recipe, Teacher
+from edgepose.recipe import Recipe, Teacher
+from edgepose.recipe_sections import Budget
 from edgepose.rows import (
     Scored,
     artifact_row,

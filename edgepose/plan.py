@@ -29,7 +29,8 @@ from edgepose.models import build
 from edgepose.models.own import is_own
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.preflight import lint_plan
-from edgepose.recipe import Budget, Recipe
+from edgepose.recipe import Recipe
+from edgepose.recipe_sections import Budget
 from edgepose.skeleton import skeleton
 from edgepose.stages.prune import narrow
 from edgepose.target import load_target

@@ -20,7 +20,7 @@ from edgepose.evaluation import labels_of
 from edgepose.fetch import is_url
 from edgepose.metrics.metric import natural
 from edgepose.models.pose_model import PoseModel
-from edgepose.recipe import to_yaml
+from edgepose.recipe_text import to_yaml
 from edgepose.skeleton import Skeleton, skeleton
 from edgepose.target import list_targets, load_target
 

@@ -14,7 +14,8 @@ from edgepose.data.base import SPLITS
 from edgepose.errors import EdgeposeError
 from edgepose.inputs import check_stages, start_model
 from edgepose.models.pose_model import PoseModel
-from edgepose.recipe import Budget, Recipe
+from edgepose.recipe import Recipe
+from edgepose.recipe_sections import Budget
 from edgepose.stages.prune import narrow
 from edgepose.target import Target, load_target
 

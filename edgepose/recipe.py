@@ -13,26 +13,17 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple
 
-import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel
 
 from edgepose.device.coding import Coding
-from edgepose.errors import EdgeposeError
-from edgepose.fetch import Source, check_source
-from edgepose.skeleton import SKELETONS
+from edgepose.fetch import Source
+from edgepose.recipe_sections import Budget, Head, Student, TeacherHead
+from edgepose.recipe_text import to_yaml
 from edgepose.strict_files import Rules, override, read_layers
-from edgepose.strict_model import ExistingPathOrUrl, expected_section, validate
+from edgepose.strict_model import expected_section, validate
 from edgepose.strict_yaml import (
-    IMPLICIT_TYPES,
     Node,
     Problems,
     did_you_mean,
@@ -40,146 +31,13 @@ from edgepose.strict_yaml import (
     short,
     shown,
 )
-from edgepose.target import TargetName
 
 KNOWN_VERSIONS = (1,)
 LAST_STAGE = "export"
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # it names the report's folder
-MACS_PATTERN = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kMGT])MACs?")
-MACS_UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 SECTIONS = ("data", "teacher", "stages")  # checked with the Configs of their own rooms
 FREE_ARCH = re.compile(
     r"hrnet_w[1-9]\d{0,3}|[A-Za-z_][\w.]*:[A-Za-z_]\w*"
 )  # any width; import path
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Weights(_Strict):
-    """checkpoint: a model folder, a checkpoint file, or its URL, null: random weights; sha256: of the
-    file, 64 hex digits; color: channel order of the pictures that a file was trained on; coding: how
-    joints stand in heatmaps, null: a model folder's own, else standard."""
-
-    checkpoint: ExistingPathOrUrl | None = None
-    sha256: str | None = None
-    color: Literal["RGB", "BGR"] = "RGB"
-    coding: Coding | None = None
-
-    @property
-    def source(self) -> Source | None:
-        return None if self.checkpoint is None else Source(self.checkpoint, self.sha256)
-
-    @model_validator(mode="after")
-    def _can_be_trusted(self) -> Self:
-        if self.source is not None:
-            try:
-                check_source(self.source)
-            except EdgeposeError as error:
-                raise ValueError(f"{error.problem}; {error.fix}") from error
-        elif self.sha256 is not None or self.color != "RGB":
-            raise ValueError("sha256 and color are of a checkpoint, and none is named")
-        return self
-
-
-class Student(_Weights):
-    """The network to make small. input_hw: (height, width) of the crop that it sees, pixels."""
-
-    arch: str
-    input_hw: tuple[int, int]
-    num_joints: Annotated[int, Field(ge=1, le=1000)] | None = None  # None: the data set's
-    skeleton: str | None = None  # None: the data set's
-
-    @field_validator("input_hw")
-    @classmethod
-    def _multiples_of_32(cls, value: tuple[int, int]) -> tuple[int, int]:
-        for side in value:
-            if not 32 <= side <= 4096 or side % 32:
-                near = min(max(round(side / 32) * 32, 32), 4096) if abs(side) < 10**9 else 256
-                raise ValueError(
-                    f"height and width must be multiples of 32, got {side} (nearest: {near})"
-                )
-        return value
-
-    @field_validator("skeleton")
-    @classmethod
-    def _known_skeleton(cls, value: str | None) -> str | None:
-        if value is not None and value not in SKELETONS:
-            raise ValueError(f"unknown skeleton '{value}'{did_you_mean(value, SKELETONS)}")
-        return value
-
-    @model_validator(mode="after")
-    def _joints_agree(self) -> Student:
-        if self.skeleton is not None and self.num_joints is not None:
-            joints = SKELETONS[self.skeleton].num_joints
-            if joints != self.num_joints:
-                raise ValueError(f"{self.skeleton} has {joints} joints, not {self.num_joints}")
-        return self
-
-
-def _macs(value: object) -> object:
-    """ "1.2 GMAC" as a number."""
-    found = MACS_PATTERN.fullmatch(value) if isinstance(value, str) else None
-    return value if found is None else float(found[1]) * MACS_UNITS[found[2]]
-
-
-class Budget(_Strict):
-    """Limits of the result; those that are named hold together. size_mb: largest counted file, 10^6
-    bytes; macs: multiply-accumulates of one image, 1.2e9 or "1.2 GMAC"; latency_ms: of one image on the
-    target `latency_on`, by the cost model; max_drop: points of the metric."""
-
-    size_mb: Annotated[float, Field(gt=0)] | None = None
-    macs: Annotated[float, Field(gt=0), BeforeValidator(_macs)] | None = None
-    latency_ms: Annotated[float, Field(gt=0)] | None = None
-    latency_on: TargetName | None = None
-    max_drop: Annotated[float, Field(ge=0)] | None = None
-
-    @model_validator(mode="after")
-    def _latency_is_of_a_target(self) -> Self:
-        if self.latency_ms is not None and self.latency_on is None:
-            raise ValueError("latency_ms needs latency_on, the target that it is of")
-        if self.latency_on is not None and self.latency_ms is None:
-            raise ValueError("latency_on names a target, and no latency_ms is asked of it")
-        return self
-
-    @property
-    def limits_width(self) -> bool:
-        """Whether anything here says how large the network may be."""
-        return any(value is not None for value in (self.size_mb, self.macs, self.latency_ms))
-
-
-class _Head(_Strict):
-    """The keys whose meaning does not depend on a stage or a data source. flip_test: score models in
-    torch with the heatmaps of the mirrored crop averaged in; artifacts are scored as devices run them."""
-
-    name: str
-    description: str = ""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    student: Student
-    metric: Literal["pckh", "oks_ap", "pck", "pckh_head_segment", "pck_box"] = "pckh"
-    flip_test: bool = False
-    budget: Budget | None = None
-
-    @field_validator("name")
-    @classmethod
-    def _names_a_folder(cls, value: str) -> str:
-        if not NAME_PATTERN.fullmatch(value):
-            raise ValueError(
-                f"{shown(value)} cannot name the report's folder; "
-                "use at most 100 letters, digits, '.', '_' and '-'"
-            )
-        return value
-
-
-class _TeacherHead(_Weights):
-    arch: str | None = None
-
-    @model_validator(mode="after")
-    def _trained_here_has_the_students_coding(self) -> Self:
-        if self.coding is not None and self.checkpoint is None:
-            raise ValueError("coding is of a checkpoint; a teacher trained here has the student's")
-        return self
 
 
 class Data(NamedTuple):
@@ -238,37 +96,6 @@ class Recipe:
         return to_yaml(self.resolved)
 
 
-def to_yaml(values: Mapping[str, Any]) -> str:
-    """Text that the recipe reader takes for these values."""
-    return yaml.dump(
-        dict(values),
-        Dumper=_Dumper,
-        sort_keys=False,
-        allow_unicode=True,
-        default_flow_style=None,
-        width=100,
-    )
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes every text that either YAML 1.1 or our reader would take for something else."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-    def represent_str(self, data: str) -> yaml.ScalarNode:
-        """Anything unprintable, line breaks too, is escaped: plain styles lose some of it."""
-        style = None if data.isprintable() else '"'
-        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
-
-
-_Dumper.add_representer(str, _Dumper.represent_str)
-
-
-for _tag, _pattern, _first in IMPLICIT_TYPES:
-    _Dumper.add_implicit_resolver(_tag, _pattern, _first)
-
-
 def _replaces(path: str, base: Mapping[str, Node], child: Mapping[str, Node]) -> bool:
     """Another data source, or a teacher had another way, inherits none of the old one's keys."""
     if path == "data":
@@ -321,7 +148,7 @@ class _Checker:
 
     def recipe(self, tree: Node, files: tuple[Path, ...]) -> Recipe | None:
         entries = dict(tree.mapping)
-        known = [*_Head.model_fields, *SECTIONS]
+        known = [*Head.model_fields, *SECTIONS]
         for key in [key for key in entries if key not in known]:
             node = entries.pop(key)
             hint = did_you_mean(key, [*known, "version", "extends"])
@@ -331,13 +158,13 @@ class _Checker:
         data = self.data(entries.pop("data", None), tree)
         teacher = self.teacher(entries.pop("teacher", None))
         stages = self.stages(entries.pop("stages", None), tree)
-        head = validate(Node(entries, tree.place), "", _Head, problems=self.problems)
+        head = validate(Node(entries, tree.place), "", Head, problems=self.problems)
         student = tree.mapping.get("student")
         if student is not None:
             self.arch(student.mapping.get("arch"), "student.arch")
         if head is None or data is None or self.problems:
             return None
-        fields = {key: getattr(head, key) for key in _Head.model_fields}
+        fields = {key: getattr(head, key) for key in Head.model_fields}
         resolved: dict[str, Any] = {"version": KNOWN_VERSIONS[-1], **_plain(head)}
         resolved["data"] = {"source": data.source, **_plain(data.config)}
         resolved["teacher"] = None
@@ -411,10 +238,10 @@ class _Checker:
         self.arch(entries.get("arch"), "teacher.arch")
         train_node = entries.pop("train", None)
         rest = Node(entries, node.place)
-        for key in [key for key in entries if key not in _TeacherHead.model_fields]:
-            hint = did_you_mean(key, [*_TeacherHead.model_fields, "train"])
+        for key in [key for key in entries if key not in TeacherHead.model_fields]:
+            hint = did_you_mean(key, [*TeacherHead.model_fields, "train"])
             self.problems.add(entries.pop(key).place, f"teacher.{short(key)}: unknown key{hint}")
-        head = validate(rest, "teacher", _TeacherHead, problems=self.problems)
+        head = validate(rest, "teacher", TeacherHead, problems=self.problems)
         train: BaseModel | None = None
         if train_node is not None and train_node.value is not None:
             if "train" in self.stage_configs:

@@ -19,7 +19,7 @@ from edgepose.cost import planned_bytes
 from edgepose.device.files import write_atomic
 from edgepose.errors import EdgeposeError
 from edgepose.models.pose_model import PoseModel
-from edgepose.recipe import Budget
+from edgepose.recipe_sections import Budget
 from edgepose.stages import distill
 from edgepose.stages.distill import teach
 from edgepose.stages.pruning.channels import Channels, prune_channels, uniform_widths

@@ -21,7 +21,7 @@ from edgepose.quant.calibrate import calibrate
 from edgepose.quant.equalize import equalize
 from edgepose.quant.graph import DEFAULT_METHOD, CalibrationMethod, deploy_form, head_layers
 from edgepose.quant.weights import round_weights
-from edgepose.recipe import Budget
+from edgepose.recipe_sections import Budget
 from edgepose.stages.fallback import Trial, fall_back
 from edgepose.strict_model import ExistingPath
 from edgepose.target import Target

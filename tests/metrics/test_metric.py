@@ -10,7 +10,7 @@ from edgepose.errors import EdgeposeError
 from edgepose.metrics.metric import METRICS, difference, natural
 from edgepose.metrics.pck import head_segment_px, longer_side_px, torso_px
 from edgepose.metrics.truth import Truth
-from edgepose.recipe import _Head
+from edgepose.recipe_sections import Head
 from edgepose.skeleton import COCO17, LSP14, MPII16, Skeleton
 
 TAIL = Skeleton("dog2", ("tail", "snout"), (), ())
@@ -35,7 +35,7 @@ def noisy(truth, spread, seed=1):
 
 
 def test_the_recipe_knows_these_words():
-    assert typing.get_args(_Head.model_fields["metric"].annotation) == tuple(METRICS)
+    assert typing.get_args(Head.model_fields["metric"].annotation) == tuple(METRICS)
 
 
 @pytest.mark.parametrize(

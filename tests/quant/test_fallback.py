@@ -18,7 +18,7 @@ from edgepose.evaluation import EvaluationSet, TorchExecutor, find_joints
 from edgepose.metrics.metric import METRICS
 from edgepose.models.pose_model import PoseModel
 from edgepose.quant.calibrate import calibrate
-from edgepose.recipe import Budget
+from edgepose.recipe_sections import Budget
 from edgepose.report.sensitivity import save_plot, sensitivity_text
 from edgepose.sensitivity import (
     LayerSensitivity,

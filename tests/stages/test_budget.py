@@ -16,7 +16,7 @@ from edgepose.cost import count_macs, planned_layer_bytes, total_macs
 from edgepose.errors import EdgeposeError
 from edgepose.models import build
 from edgepose.models.pose_model import ModelSpec, PoseModel
-from edgepose.recipe import Budget
+from edgepose.recipe_sections import Budget
 from edgepose.stages import prune
 from edgepose.stages.prune import largest_file, narrow, narrowing, step_of
 from edgepose.stages.pruning.channels import Channels, uniform_widths

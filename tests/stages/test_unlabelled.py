@@ -18,7 +18,7 @@ from edgepose.data.mixture import Unlabelled
 from edgepose.errors import EdgeposeError
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.plan import make_plan, plan_text
-from edgepose.recipe import Budget
+from edgepose.recipe_sections import Budget
 from edgepose.stages import distill
 from edgepose.train.batches import make_loader
 from tests.train.dots import Dots

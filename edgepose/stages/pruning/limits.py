@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edgepose.cost import LayerCost, planned_layer_bytes, total_macs
 from edgepose.cost.latency import open_estimator
-from edgepose.recipe import Budget
+from edgepose.recipe_sections import Budget
 from edgepose.stages.pruning.solve import Limit
 from edgepose.target import Target, load_target
 
