@@ -161,3 +161,11 @@ def test_a_student_that_is_only_quantized_is_scored_in_float_too(tmp_path: Path)
     assert host["metrics"] == report["stages"][1]["metrics"]
     wrong = tmp_path / "out" / "tiny" / "latest" / "artifacts" / "host"
     refused(run("bench", "--target", "jetson-xavier", "--artifact", wrong), "was exported for host")
+
+
+def test_a_device_that_is_required_and_not_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EDGEPOSE_DEVICE", raising=False)
+    words = ("bench", "--target", "jetson-xavier", "--require-device", "--out", tmp_path)
+    refused(run(*words), "no device is named for target jetson-xavier", "--device ssh://")

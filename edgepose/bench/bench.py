@@ -11,6 +11,7 @@ from typing import Any
 from edgepose.artifact import Artifact
 from edgepose.bench.conditions import OtherLoad, notes_on, read_conditions
 from edgepose.bench.environment import environment_of
+from edgepose.bench.estimate import estimate
 from edgepose.bench.latency import (
     FRAME_HW,
     FULL,
@@ -24,6 +25,7 @@ from edgepose.bench.record import (
     NOT_MEASURED,
     THIS_HOST,
     BenchRecord,
+    LatencyEstimate,
     LatencyMs,
     Run,
     environment_hash,
@@ -99,7 +101,8 @@ def bench_artifact(
     flip_test: score with the heatmaps averaged over the crop and its mirror image; a note says so, and
              the latencies stay those of one pass
     Where the artifact's own runtime is not on this host, only accuracy and size are measured and
-    `latency_note` says so. Nothing about the machine is changed.
+    `latency_note` says so; where the device is not this host, its roofline is the record's `estimate`
+    as far as the target's file has the figures. Nothing about the machine is changed.
     """
     manifest = artifact.manifest
     chosen = plan or (QUICK if quick else FULL)
@@ -113,6 +116,11 @@ def bench_artifact(
     native = getattr(executor, "native", False)
     note = None if native else no_latency_note(manifest.runtime)
     timed, other, after = _Timings(), None, None
+    guess = None
+    if target is not None and target.device != "local" and not native:
+        guess = estimate(artifact, target)
+    if isinstance(guess, str):
+        notes.append(guess)
     if note is None:
         load = OtherLoad()
         if runs is None or native:
@@ -151,6 +159,7 @@ def bench_artifact(
         resampler=timed.resampler,
         latency_origin=THIS_HOST if timed.model else NOT_MEASURED,
         latency_note=note,
+        estimate=guess if isinstance(guess, LatencyEstimate) else None,
         quick=quick,
         runs=timed.runs,
         other_load_cores=None if other is None else round(other, 3),

@@ -175,6 +175,33 @@ class Run(Strict):
         return 1e3 * self.load_seconds + self.first_inference_ms
 
 
+class LayerEstimate(Strict):
+    """One kernel: milliseconds, and its multiply-accumulates."""
+
+    name: str
+    kind: str
+    ms: float
+    macs: int
+
+
+class LatencyEstimate(Strict):
+    """model_ms, and from low to high as far as the estimate may be off; null: never checked.
+
+    origin: how it was found; layers: in order of execution, they add up to model_ms
+    """
+
+    model_ms: float
+    low_ms: float | None = None
+    high_ms: float | None = None
+    origin: str
+    layers: tuple[LayerEstimate, ...] = Field(min_length=1)
+
+    @property
+    def heaviest(self) -> list[LayerEstimate]:
+        """Layers, the slowest first."""
+        return sorted(self.layers, key=lambda layer: -layer.ms)
+
+
 class PersonCounts(Strict):
     """Per person, in the data's order: joints that were right, joints that could be scored."""
 
@@ -206,6 +233,7 @@ class BenchRecord(Strict):
     end_to_end_ms:   from a uint8 frame and a box: crop, normalise, infer, decode, back-project
     *_samples_ms:    every call in the order it was made
     latency_note:    why there is no latency, or what to know about it
+    estimate:        what the model would take on its target, where that was not reached
     other_load_cores: cores that other processes used while the clock ran
     runs:            processes that were timed; empty: the one that wrote this
     per_person:      of scores that are shares of joints, for paired comparisons on the same data
@@ -236,6 +264,7 @@ class BenchRecord(Strict):
     resampler: str | None = None
     latency_origin: Origin = NOT_MEASURED
     latency_note: str | None = None
+    estimate: LatencyEstimate | None = None
     quick: bool = False
     model_samples_ms: tuple[float, ...] = ()
     end_to_end_samples_ms: tuple[float, ...] = ()

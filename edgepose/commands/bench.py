@@ -82,6 +82,9 @@ if TYPE_CHECKING:
     "'size_bytes > 5000000' (the value). Repeatable.",
 )  # fmt: skip
 @click.option("--anyway", is_flag=True, help="Compare across different devices or conditions.")
+@click.option(
+    "--require-device", is_flag=True, help="Refuse to go on where no device of the target is named."
+)
 @click.option("--clean", is_flag=True, help="Remove everything of ours from the device afterwards.")
 @threads_option
 @json_option
@@ -102,6 +105,7 @@ def bench(
     baseline: Path | None,
     fail_if: tuple[str, ...],
     anyway: bool,
+    require_device: bool,
     clean: bool,
     threads: int | None,
     as_json: bool,
@@ -109,6 +113,7 @@ def bench(
     """Measure an artifact: accuracy and size of the exact file, latency where it can run.
 
     With a device, everything is measured there, and its joints are compared with this computer's.
+    Without one, latency on it is estimated where the target's file has the figures, and labelled so.
     """
     from edgepose import api
     from edgepose.artifact import Artifact
@@ -144,6 +149,12 @@ def bench(
             f"{baseline} was measured for {former.target}, not for {target.name}",
             fix="give that target's own baseline",
         )
+    place = chosen_device(device, target)
+    if require_device and place is None and target.device != "local":
+        raise EdgeposeError(
+            f"no device is named for target {target.name}, and --require-device was given",
+            fix="give --device ssh://user@host or adb:SERIAL, or set EDGEPOSE_DEVICE",
+        )
     if folder is None:
         folder = newest_artifact(out, target)
         click.echo(f"newest finished run: {folder.parent.parent}", err=True)
@@ -159,7 +170,6 @@ def bench(
     words += (f" --runs {runs}" if runs > 1 else "") + (f" --batch {batch}" if batch > 1 else "")
     path = folder.parent.parent / f"bench-{target.name}" / "record.json"
     executor = open_native(artifact) or api.open_executor(artifact, work=folder, threads=threads)
-    place = chosen_device(device, target)
     if clean and place is None:
         raise click.UsageError("--clean needs a device")
     if flip and place is not None:

@@ -13,10 +13,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgepose.bench.record import BenchRecord, DeviceRun, Run
+from edgepose.bench.record import BenchRecord, DeviceRun, LatencyEstimate, Run
 from edgepose.report import text
 from edgepose.report.record import Measured, Report
 
+SLOWEST = 3  # kernels of an estimate that are named
 _MARK = {True: ("yes", "bold green"), False: ("NO", "bold red"), None: ("-", "dim")}
 
 
@@ -88,6 +89,11 @@ def bench_text(record: BenchRecord, *, width: int = 80, color: bool = False) -> 
         table.add_row(label, shown, str(record.latency_origin))
     if record.model_ms is None:
         table.add_row("latency, FPS", text.DASH, "not measured")
+    if record.estimate is not None:
+        guess = record.estimate
+        table.add_row(
+            "model only, ms", _about(guess), f"{guess.origin} for {record.target}; not measured"
+        )
     console.print(table)
     lines = [f"run by {record.executor}"]
     if record.latency_note:
@@ -113,11 +119,28 @@ def bench_text(record: BenchRecord, *, width: int = 80, color: bool = False) -> 
         if record.other_load_cores is not None:
             load += f", other processes used {record.other_load_cores:.2f} cores meanwhile"
         lines.append(load)
+    if record.estimate is not None:
+        lines.append(_slowest(record.estimate))
     if record.quick and record.model_ms is not None:
         lines.append("quick: fewer calls than a figure to publish needs")
     bullets(console, lines)
     bullets(console, list(record.notes), style="yellow")
     return finish(console)
+
+
+def _about(guess: LatencyEstimate) -> str:
+    value = f"about {text.milliseconds(guess.model_ms)}"
+    if guess.low_ms is None or guess.high_ms is None:
+        return f"{value}, band unknown"
+    return f"{value}, {text.milliseconds(guess.low_ms)} to {text.milliseconds(guess.high_ms)}"
+
+
+def _slowest(guess: LatencyEstimate) -> str:
+    """The kernels that an estimate says are slowest; the record has all of them."""
+    first = ", ".join(
+        f"{layer.name} {text.milliseconds(layer.ms)}" for layer in guess.heaviest[:SLOWEST]
+    )
+    return f"estimated kernels, ms: {len(guess.layers)}; slowest {first}"
 
 
 def _run_figures(runs: Sequence[Run]) -> list[tuple[str, str]]:
