@@ -30,7 +30,7 @@ from edgepose.models.pose_model import PoseModel
 from edgepose.quant.probe import Change, Probe, on_the_grid, without_channels
 
 FORMAT_VERSION = 1
-RATIOS = (0.1, 0.3, 0.5)
+RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)
 MAX_BATCH = 16
 MAX_KEPT_BYTES = 512_000_000
 PHASES = 4  # of a deconvolution in the form that ships

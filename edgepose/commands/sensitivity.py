@@ -33,7 +33,7 @@ from edgepose.commands.shared import (
 @set_option
 @click.option(
     "--kind", type=click.Choice(["int8", "prune"]), default="int8", show_default=True,
-    help="What to try on each layer: INT8, or removing 10, 30 and 50 % of the channels.",
+    help="What to try on each layer: INT8, or removing 10 to 90 % of the channels.",
 )  # fmt: skip
 @click.option(
     "--data", default=None, help="For a MODEL, as for `edgepose eval` [default: synthetic]."

@@ -16,7 +16,7 @@ from edgepose.report import text
 
 _INK, _SOFT, _GRID = "#1f2933", "#5f6b7a", "#e3e7ec"
 _DROP, _SHIFT = "#4c78a8", "#f2a541"
-_RATIOS = ("#bcd0e5", "#7ba2c9", "#3b6896")
+_RATIOS = ("#d3e0ee", "#a6c2dd", "#7ba2c9", "#3b6896", "#1f3f63")
 _DPI, _SHOWN = 150, 30
 _NAME = 34
 
@@ -37,10 +37,10 @@ def sensitivity_text(found: Mapping[str, Any], *, metric: str, persons: int) -> 
     else:
         lines += ["what removing channels of one group costs, without training", points, ""]
         ratios = rows[0]["ratios"] if rows else ()
-        heads = "".join(f"{f'-{ratio:.0%}':>11}" for ratio in ratios)
+        heads = "".join(f"{f'-{ratio:.0%}':>9}" for ratio in ratios)
         lines.append(f"{'group, by its first layer':<{_NAME}}{heads}")
         lines += [
-            f"{_short(r['layer']):<{_NAME}}" + "".join(f"{drop:>+11.2f}" for drop in r["drop"])
+            f"{_short(r['layer']):<{_NAME}}" + "".join(f"{drop:>+9.2f}" for drop in r["drop"])
             for r in rows[:_SHOWN]
         ]
     if len(rows) > _SHOWN:
@@ -57,7 +57,7 @@ def save_plot(
 ) -> None:
     """Write the picture, atomically: bars, costliest on top; for INT8 the 99th percentile beside."""
     rows = list(found["layers" if found["kind"] == "int8" else "groups"])[:_SHOWN]
-    figure = Figure(figsize=(8.6, 1.7 + 0.27 * max(len(rows), 3)), dpi=_DPI)
+    figure = Figure(figsize=(8.6, 1.7 + 0.36 * max(len(rows), 3)), dpi=_DPI)
     FigureCanvasAgg(figure)
     figure.patch.set_facecolor("white")
     label = f"drop, {text.metric_label(metric)} points"

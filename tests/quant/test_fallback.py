@@ -21,6 +21,7 @@ from edgepose.quant.calibrate import calibrate
 from edgepose.recipe_sections import Budget
 from edgepose.report.sensitivity import save_plot, sensitivity_text
 from edgepose.sensitivity import (
+    RATIOS,
     LayerSensitivity,
     int8_sensitivity,
     people_of,
@@ -202,7 +203,7 @@ def test_the_file_the_table_and_the_picture(
     assert pruned["kind"] == "prune"
     for row in pruned["groups"]:
         assert set(row) == {"layer", "ratios", "drop"}
-        assert tuple(row["ratios"]) == (0.1, 0.3, 0.5)
+        assert tuple(row["ratios"]) == RATIOS
     worst = [max(row["drop"]) for row in pruned["groups"]]
     assert max(worst) > 10
     for found in (stored, pruned):
