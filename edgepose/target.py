@@ -22,7 +22,9 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # A transport reaches ssh and adb as an argument: no part of it may look like an option.
 _WORD = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 _SERIAL = r"[A-Za-z0-9_][A-Za-z0-9._:-]*"  # 0A041FDD4003DX, emulator-5554, 192.168.1.7:5555
-TRANSPORT_PATTERN = re.compile(rf"local|ssh://({_WORD}@)?{_WORD}(:[0-9]{{1,5}})?|adb(:{_SERIAL})?")
+TRANSPORT_PATTERN = re.compile(
+    rf"local|ssh://({_WORD}@)?{_WORD}(:[0-9]{{1,5}})?|adb(:{_SERIAL})?|iphone(:[^:]{{1,100}})?"
+)
 OS_PATTERN = re.compile(r"[A-Za-z]+[0-9]+(\.[0-9]+)?")
 RULES = Rules(known_versions=(1,), own=("name",))
 
@@ -37,7 +39,7 @@ def _transport(value: str) -> str:
     if not TRANSPORT_PATTERN.fullmatch(value):
         raise ValueError(
             f"{shown(value)} is no transport; "
-            "write local, ssh://user@host, ssh://user@host:22, adb or adb:SERIAL"
+            "write local, ssh://user@host, ssh://user@host:22, adb, adb:SERIAL or iphone"
         )
     return value
 

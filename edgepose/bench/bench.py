@@ -10,6 +10,7 @@ from typing import Any
 
 from edgepose.artifact import Artifact
 from edgepose.bench.conditions import OtherLoad, notes_on, read_conditions
+from edgepose.bench.core_ml import UnitTimes, check_mac, time_units
 from edgepose.bench.environment import environment_of
 from edgepose.bench.estimate import estimate
 from edgepose.bench.latency import (
@@ -27,6 +28,7 @@ from edgepose.bench.record import (
     BenchRecord,
     LatencyEstimate,
     LatencyMs,
+    Origin,
     Run,
     environment_hash,
 )
@@ -86,6 +88,7 @@ def bench_artifact(
     domain: str | None = None,
     flip_test: bool = False,
     command: str | None = None,
+    phone: str | None = None,
     report: Report | None = None,
     clock: Clock = perf_counter_ns,
 ) -> BenchRecord:
@@ -100,10 +103,13 @@ def bench_artifact(
              in this process
     flip_test: score with the heatmaps averaged over the crop and its mirror image; a note says so, and
              the latencies stay those of one pass
+    phone:   "iphone" or "iphone:NAME": Core ML is timed there instead of on this Mac
     Where the artifact's own runtime is not on this host, only accuracy and size are measured and
     `latency_note` says so; where the device is not this host, its roofline is the record's `estimate`
     as far as the target's file has the figures. Nothing about the machine is changed.
     """
+    if phone is not None:
+        check_mac()
     manifest = artifact.manifest
     chosen = plan or (QUICK if quick else FULL)
     before = read_conditions()
@@ -115,7 +121,7 @@ def bench_artifact(
 
     native = getattr(executor, "native", False)
     note = None if native else no_latency_note(manifest.runtime)
-    timed, other, after = _Timings(), None, None
+    timed, other, after, units = _Timings(), None, None, None
     guess = None
     if target is not None and target.device != "local" and not native:
         guess = estimate(artifact, target)
@@ -123,7 +129,11 @@ def bench_artifact(
         notes.append(guess)
     if note is None:
         load = OtherLoad()
-        if runs is None or native:
+        if native:
+            units = time_units(artifact, plan=chosen, device=phone, report=report)
+        if units is not None and phone is not None:
+            timed = _Timings(units.latency["ALL"], model_samples_ms=units.samples_ms["ALL"])
+        elif runs is None or native:
             timed = _time_in_this_process(
                 artifact, executor, plan=chosen, batch=batch, threads=threads, clock=clock,
                 report=report,
@@ -134,7 +144,7 @@ def bench_artifact(
             )
         other, after = load.cores(), read_conditions()
         notes += [*notes_on(before, other), *timed.notes]
-        if target is not None and target.device != "local":
+        if target is not None and target.device != "local" and not native:
             note = f"timed on this host's CPU; no device of target {target.name} was reached"
     ran = timed.executor or executor.description
     environment = environment_of(
@@ -157,7 +167,8 @@ def bench_artifact(
         end_to_end_samples_ms=_rounded(timed.end_to_end_samples_ms),
         frame_hw=FRAME_HW if timed.end_to_end else None,
         resampler=timed.resampler,
-        latency_origin=THIS_HOST if timed.model else NOT_MEASURED,
+        compute_units={} if units is None else units.latency,
+        latency_origin=_timed_on(timed, units),
         latency_note=note,
         estimate=guess if isinstance(guess, LatencyEstimate) else None,
         quick=quick,
@@ -185,6 +196,12 @@ class _Timings:
     runs: tuple[Run, ...] = ()
     notes: tuple[str, ...] = ()
     executor: str | None = None
+
+
+def _timed_on(timed: _Timings, units: UnitTimes | None) -> Origin:
+    if timed.model is None:
+        return NOT_MEASURED
+    return THIS_HOST if units is None else Origin(kind="measured", where=units.where)
 
 
 def _time_in_this_process(

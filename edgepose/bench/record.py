@@ -238,6 +238,7 @@ class BenchRecord(Strict):
     runs:            processes that were timed; empty: the one that wrote this
     per_person:      of scores that are shares of joints, for paired comparisons on the same data
     data_sha256:     of the labels and crops' places that were scored
+    compute_units:   Core ML's own latencies of the model alone, by compute unit; model_ms is "ALL"'s
     environment:     see bench/environment.py; environment_sha256: its hash
     device:          the board that was measured; None: this host. `conditions` are of whichever ran
     partial:         why the benchmark ended early; what was measured before is in the record
@@ -265,6 +266,7 @@ class BenchRecord(Strict):
     latency_origin: Origin = NOT_MEASURED
     latency_note: str | None = None
     estimate: LatencyEstimate | None = None
+    compute_units: dict[str, LatencyMs] = Field(default_factory=dict)
     quick: bool = False
     model_samples_ms: tuple[float, ...] = ()
     end_to_end_samples_ms: tuple[float, ...] = ()

@@ -83,7 +83,7 @@ def open_transport(name: str) -> Transport:
     if not TRANSPORT_PATTERN.fullmatch(name) or wrong_port:
         raise EdgeposeError(
             f"{name!r} is no device that edgepose can reach",
-            fix="write local, ssh://user@host, ssh://user@host:port or adb:SERIAL",
+            fix="write local, ssh://user@host, ssh://user@host:port, adb:SERIAL, or iphone on a Mac",
         )
     module = importlib.import_module(f"edgepose.bench.transports.{word}")
     transport: Transport = module.open_transport(name)

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 @click.option("--flip", is_flag=True, help="Score with the flip test; latencies stay one pass.")
 @click.option(
     "--device", default=None,
-    help="Run there: ssh://user@host[:port], adb:SERIAL, or local for a Python of its own here "
+    help="Run there: ssh://user@host[:port], adb:SERIAL, iphone (from a Mac), or local for a Python "
+    "of its own here "
     "[default: $EDGEPOSE_DEVICE, then the target's own].",
 )  # fmt: skip
 @click.option(
@@ -174,8 +175,14 @@ def bench(
         raise click.UsageError("--clean needs a device")
     if flip and place is not None:
         raise click.UsageError("--flip is for scores on this computer, a device runs one pass")
+    phone = place if place is not None and place.startswith("iphone") else None
+    if phone is not None and target.runtime != "coreml":
+        raise EdgeposeError(
+            f"an iphone runs Core ML, {target.name} is for {target.runtime}",
+            fix="give a coreml target",
+        )
     with progress_bars() as progress:
-        if place is None:
+        if place is None or phone is not None:
             with _alone(f"bench of {folder}"):
                 record = bench_artifact(
                     artifact,
@@ -188,6 +195,7 @@ def bench(
                     runs=runs,
                     flip_test=flip,
                     command=words,
+                    phone=phone,
                     report=progress,
                 )
             save_record(record, path)

@@ -85,6 +85,9 @@ def bench_text(record: BenchRecord, *, width: int = 80, color: bool = False) -> 
             figures = " / ".join(text.milliseconds(p) for p in parts)
             table.add_row(label, f"{figures}  p50/p90/p99", str(record.latency_origin))
             table.add_row("  FPS", f"{latency_ms.fps:.1f}", f"from p50, batch {latency_ms.batch}")
+    for unit, latency_ms in record.compute_units.items():
+        p50 = f"{text.milliseconds(latency_ms.p50)}  p50"
+        table.add_row(f"  {unit}, ms", p50, str(record.latency_origin))
     for label, shown in _run_figures(record.runs):
         table.add_row(label, shown, str(record.latency_origin))
     if record.model_ms is None:

@@ -20,6 +20,7 @@ from edgepose.stages.pruning.channels import Group
 
 Mode = Literal["uniform", "global", "sensitivity"]
 FORMAT_VERSION = 1
+UNMEASURED = 1e4  # points per ratio beyond what was measured
 
 
 class Step(BaseModel):
@@ -127,14 +128,12 @@ def _matched(sensitivity: Sensitivity, groups: Sequence[Group]) -> dict[str, Gro
 
 
 def _drop(curve: GroupCurve, ratio: float) -> float:
-    """Interpolated drop at `ratio`, nothing lost at 0, never falling; extended beyond the last."""
+    """Interpolated drop at `ratio`, nothing lost at 0, never falling. Beyond the last ratio nobody knows
+    it: everything else is given up first."""
     ratios = np.array([0.0, *curve.ratios]) if curve.ratios[0] > 0 else np.array(curve.ratios)
     drops = np.array([0.0, *curve.drop]) if curve.ratios[0] > 0 else np.array(curve.drop)
     drops = np.maximum.accumulate(np.maximum(drops, 0.0))
-    if ratio <= ratios[-1] or len(ratios) < 2:
-        return float(np.interp(ratio, ratios, drops))
-    slope = (drops[-1] - drops[-2]) / (ratios[-1] - ratios[-2])
-    return float(drops[-1] + slope * (ratio - ratios[-1]))
+    return float(np.interp(ratio, ratios, drops) + UNMEASURED * max(0.0, ratio - ratios[-1]))
 
 
 def _savings(drops: list[float], costs: list[float]) -> list[float]:
