@@ -88,7 +88,7 @@ def test_all_errors_come_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "  t.yaml:6: minimum_os: expected text, got 17",
         "  t.yaml:7: channel_multiple.int8: must be at least 1, got 0",
         "  t.yaml:8: device: the text 'ssh://-oProxyCommand=ls' is no transport; "
-        "write local, ssh://user@host, ssh://user@host:22, adb or adb:SERIAL",
+        "write local, ssh://user@host, ssh://user@host:22, adb, adb:SERIAL or iphone",
         "  t.yaml:9: hardware.source: missing",
         "  t.yaml:10: size_limit_mb: expected a number, got the text 'big'",
     ]
