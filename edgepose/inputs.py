@@ -29,7 +29,7 @@ from edgepose.quant.graph import check_layers, export
 from edgepose.recipe import Budget, Recipe, Teacher
 from edgepose.skeleton import Skeleton, skeleton
 from edgepose.target import Target
-from edgepose.weights import Wanted, at_size, is_here, load_weights
+from edgepose.weights import Wanted, is_here, load_weights
 
 ReportProgress = Callable[[str, int, int], None]
 
