@@ -139,9 +139,11 @@ def as_form(artifact: Artifact, form: Form) -> Artifact:
 
 
 def form_of(artifact: Artifact, role: str) -> Form | None:
-    """The first form whose file has that role, None where the artifact lists no forms."""
+    """The first form whose file has that role, None where it is one of the main files."""
     variants = artifact.manifest.variants
     suffix = _suffix_in(role, variants)
+    if not suffix:
+        return None
     found = (v for v in variants if v.role.removeprefix(MODEL) == suffix)
     return next((Form(v.input_hw, v.batch, v.gives) for v in found), None)
 

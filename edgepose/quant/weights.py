@@ -38,6 +38,15 @@ def round_weights(model: PoseModel, *, float_layers: Collection[str] = ()) -> Po
     return PoseModel(dataclasses.replace(deploy.spec, quant=plan), tensors)
 
 
+def on_grid(model: PoseModel) -> PoseModel:
+    """A statically quantized model as a weight-only one: the weights are on their grid already."""
+    plan = model.spec.quant
+    if plan is None or plan.mode != "static":
+        return model
+    weights = QuantPlan(mode=WEIGHTS, source=plan.source, precision=plan.precision)
+    return PoseModel(dataclasses.replace(model.spec, quant=weights), model.tensors)
+
+
 def weights_graph(model: PoseModel, *, batch: int | None = None) -> fx.GraphModule:
     """The float graph of a weight-only model, its weights int8 behind dequantize_per_channel."""
     plan = model.spec.quant

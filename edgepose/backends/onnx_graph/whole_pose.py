@@ -159,7 +159,7 @@ def _standard(write: _Writer, heatmaps: str, h: int, w: int) -> tuple[list[str],
     return moved, score
 
 
-def _derivatives() -> NDArray[np.float64]:
+def derivatives() -> NDArray[np.float64]:
     """(25, 5): from the 5x5 logarithms around a peak to dx, dy, dxx, dyy, dxy, as refine_dark has them."""
     table = np.zeros((5, 5, 5))
     table[0, 2, 3], table[0, 2, 1] = 0.5, -0.5
@@ -196,7 +196,7 @@ def _dark(
     smooth = write("MatMul", [rows, write.constant("blur_t", blur.T.astype(kind))])
     log = write("Log", [write("Max", [smooth, write.constant("floor", kind(_FLOOR))])])
     near = write("Reshape", [log, write.constant("near", np.array([0, joints, 25], np.int64))])
-    table = write.constant("derivatives", _derivatives().astype(kind))
+    table = write.constant("derivatives", derivatives().astype(kind))
     all_five = write("MatMul", [near, table])
     dx, dy, dxx, dyy, dxy = (
         write("Gather", [all_five, write.constant(f"d{i}", np.array([i], np.int64))], axis=2)
