@@ -23,7 +23,7 @@ from edgepose.fetch import cache_folder
 from edgepose.metrics.metric import METRICS, Metric
 from edgepose.models.deploy import to_deploy
 from edgepose.models.own import is_own
-from edgepose.models.pose_model import ModelSpec, PoseModel
+from edgepose.models.pose_model import ModelSpec, PoseModel, at_size
 from edgepose.quant.calibrate import MIN_IMAGES
 from edgepose.quant.graph import check_layers, export
 from edgepose.recipe import Budget, Recipe, Teacher

@@ -52,9 +52,7 @@ _BATCH = 8
 _MODEL_FILE = "Data/com.apple.CoreML/model.mlmodel"
 
 
-def emit(
-    model: PoseModel, target: Target, folder: Path, *, forms: Sequence[Form] = ()
-) -> Artifact:
+def emit(model: PoseModel, target: Target, folder: Path, *, forms: Sequence[Form] = ()) -> Artifact:
     """Writes model.mlpackage (counted) and one package per extra precision, and the manifest.
 
     forms: further crop sizes, which every package then takes, and whole-pose graphs in the main
@@ -73,7 +71,9 @@ def emit(
         variants.append(variant)
         if suffix not in written:
             written.add(suffix)
-            files = _files(at_size(model, form.input_hw), target, target.precision, gives=form.gives)
+            files = _files(
+                at_size(model, form.input_hw), target, target.precision, gives=form.gives
+            )
             contents += _contents(
                 files, f"model{suffix}.mlpackage", target.precision, main=True, suffix=suffix
             )
@@ -165,9 +165,7 @@ class MilExecutor:
                 fix="use an mlpackage that edgepose exported",
             )
         self.image = program.images[INPUT_NAME]
-        self.input_hw = (
-            (self.image.height, self.image.width) if input_hw is None else input_hw
-        )
+        self.input_hw = (self.image.height, self.image.width) if input_hw is None else input_hw
         if self.input_hw not in self.image.sizes:
             raise EdgeposeError(
                 f"{package} takes images of {self.image.sizes}, not {self.input_hw}",
@@ -360,9 +358,7 @@ def _description(
         ),
         input_text=f"Crop around one person, {pre.color}, {taken}, not normalised",
         output_text=(
-            heatmaps
-            if gives == "heatmaps"
-            else "(1, joints, 3): x, y in pixels of the crop, score"
+            heatmaps if gives == "heatmaps" else "(1, joints, 3): x, y in pixels of the crop, score"
         ),
         user_defined={
             "edgepose.skeleton": skeleton(spec.skeleton).name,

@@ -27,9 +27,7 @@ from edgepose.target import Precision, Target
 TOOLS = ("onnx", "onnxruntime", "torch", "torchao")
 
 
-def emit(
-    model: PoseModel, target: Target, folder: Path, *, forms: Sequence[Form] = ()
-) -> Artifact:
+def emit(model: PoseModel, target: Target, folder: Path, *, forms: Sequence[Form] = ()) -> Artifact:
     """Write model.onnx, model.ort (counted), its required operators, and the manifest.
 
     fp16 is weights stored in half precision, computed in float32: there is no ORT format of it, which
@@ -62,9 +60,7 @@ def emit(
             onnx = to_bytes(_graph(sized, target.precision, form.gives))
             contents += _files(onnx, target.precision, suffix, counted=False)
         variants.append(variant_of(form, suffix, _header(sized, target, facts, form.gives)))
-    return Artifact.write(
-        folder, header.model_copy(update={"variants": tuple(variants)}), contents
-    )
+    return Artifact.write(folder, header.model_copy(update={"variants": tuple(variants)}), contents)
 
 
 def _files(onnx: bytes, precision: Precision, suffix: str, *, counted: bool) -> list[Content]:

@@ -34,9 +34,7 @@ MAX_EXPANDED_BYTES = 2 << 30
 _LZMA = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 17, "lc": 1, "lp": 2, "pb": 2}]
 
 
-def emit(
-    model: PoseModel, target: Target, folder: Path, *, forms: Sequence[Form] = ()
-) -> Artifact:
+def emit(model: PoseModel, target: Target, folder: Path, *, forms: Sequence[Form] = ()) -> Artifact:
     """Write model.onnx.xz (counted), build.json and the manifest; further precisions beside it.
 
     forms: further crop sizes, batches and whole-pose graphs, each a file in the main precision
@@ -67,14 +65,10 @@ def emit(
         variant, files = _form(model, target, form)
         variants.append(variant)
         contents += files
-    return Artifact.write(
-        folder, header.model_copy(update={"variants": tuple(variants)}), contents
-    )
+    return Artifact.write(folder, header.model_copy(update={"variants": tuple(variants)}), contents)
 
 
-def _form(
-    model: PoseModel, target: Target, form: Form
-) -> tuple[VariantContract, list[Content]]:
+def _form(model: PoseModel, target: Target, form: Form) -> tuple[VariantContract, list[Content]]:
     """A form's entry in the manifest, and its files: none for the main one, which is there."""
     suffix = suffix_of(form, model.spec.input_hw, any_batch=False)
     sized = at_size(model, form.input_hw)

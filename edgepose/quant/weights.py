@@ -64,7 +64,11 @@ def weights_graph(model: PoseModel, *, batch: int | None = None) -> fx.GraphModu
         if plan.precision.get(layer) == "float":
             continue
         codes, scales = weight_codes(model.tensors[f"{layer}.weight"])
-        values = {"codes": codes, "scales": scales, "zeros": torch.zeros_like(scales, dtype=torch.int8)}
+        values = {
+            "codes": codes,
+            "scales": scales,
+            "zeros": torch.zeros_like(scales, dtype=torch.int8),
+        }
         stem = f"{layer.replace('.', '_')}_weight"
         for kind, value in values.items():
             graph_module.register_buffer(f"{stem}_{kind}", value)

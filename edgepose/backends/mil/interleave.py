@@ -20,9 +20,7 @@ _RESHAPES = (_aten.reshape.default, _aten.view.default, _aten._unsafe_view.defau
 Shape = tuple[int, int, int, int]
 
 
-def use_pixel_shuffle(
-    graph_module: fx.GraphModule, *, any_size: bool = False
-) -> fx.GraphModule:
+def use_pixel_shuffle(graph_module: fx.GraphModule, *, any_size: bool = False) -> fx.GraphModule:
     """Rewrites each interleave of `graph_module` (ATen, fixed batch, float or quantized) in place.
 
     any_size: without a word of the image's size, so that the graph runs on images of others

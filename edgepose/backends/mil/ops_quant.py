@@ -8,7 +8,11 @@ from edgepose.backends.mil.registry import operator, refuse
 
 _RANGES = {"int8": (-128, 127, torch.int8), "uint8": (0, 255, torch.uint8)}
 _FLOATS = ("fp16", "fp32")
-_INTEGERS = {"int32": (-(2**31), 2**31 - 1), "int16": (-(2**15), 2**15 - 1), "uint16": (0, 2**16 - 1)}
+_INTEGERS = {
+    "int32": (-(2**31), 2**31 - 1),
+    "int16": (-(2**15), 2**15 - 1),
+    "uint16": (0, 2**16 - 1),
+}
 
 
 def _along(value: torch.Tensor | float, like: torch.Tensor, axis: int | None) -> torch.Tensor:
