@@ -72,8 +72,8 @@ def test_an_onnx_graph_gives_the_joints_that_its_heatmaps_give(coding: Coding, d
     np.testing.assert_array_equal(found[..., 2], score)
     allowed = 0 if double or coding == "standard" else 0.01
     expected = codec.crop_xy(xy, (H, W))
-    # noise has saddles for peaks, which double precision alone tells from the host's
-    near = np.abs(expected).max(axis=2) < 4 * max(H, W)
+    # Noise has saddles for peaks, which throw joints far away; only double precision follows them.
+    near = (np.abs(expected).max(axis=2) < 4 * max(H, W)) | (allowed == 0)
     assert near.mean() > 0.8
     assert np.abs(found[..., :2] - expected)[near].max() <= allowed
 

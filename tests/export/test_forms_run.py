@@ -21,6 +21,7 @@ from edgepose.models import build
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.models.widths import fit_widths
 
+PHONE = "version: 1\nextends: onnx-android\nprecision: fp32\n"
 FORMS = [
     Form(hw, batch, gives)
     for gives in ("heatmaps", "joints")
@@ -36,7 +37,7 @@ def compress(recipe: Path, out: Path, *words: str) -> Result:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ResNet-18 with an eighth of its channels, untrained, quantized and exported in eight forms."""
+    """ResNet-18 with an eighth of its channels, untrained, exported in float in eight forms."""
     folder = tmp_path_factory.mktemp("forms")
     torch.manual_seed(0)
     network = build("resnet18", num_joints=16)
@@ -55,20 +56,19 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 value.fill_(float(key.endswith(("weight", "running_var"))))
     spec = ModelSpec("resnet18", 16, (64, 64), "mpii16", domain="synthetic-people-v1")
     PoseModel(spec, {}).with_module(network.eval()).save(folder / "mine")
-    path = folder / "forms.yaml"
+    path, phone = folder / "forms.yaml", folder / "phone.yaml"
+    phone.write_text(PHONE, encoding="utf-8")
     path.write_text(
-        """version: 1
+        f"""version: 1
 name: forms
-data: {source: synthetic, train: 8, val: 12, calibration: 32}
-student: {arch: resnet18, input_hw: [64, 64], checkpoint: mine}
+data: {{source: synthetic, train: 8, val: 12, calibration: 32}}
+student: {{arch: resnet18, input_hw: [64, 64], checkpoint: mine}}
 stages:
-  quantize: {mode: static}
   export:
-    targets: [onnx-android]
+    targets: [{phone}]
     input_hw: [[96, 64]]
     batch: [1, 4]
-    pose_graphs: [onnx-android]
-    allow_mismatch: true
+    pose_graphs: [{phone}]
 """,
         encoding="utf-8",
     )
@@ -90,7 +90,7 @@ def row(run: Path) -> dict[str, Any]:
 
 
 def test_the_manifest_lists_every_form_and_each_one_runs(run: Path) -> None:
-    artifact = Artifact.load(run / "artifacts" / "onnx-android")
+    artifact = Artifact.load(run / "artifacts" / "phone")
     assert list(forms_in(artifact)) == FORMS
     assert sizes_in(artifact) == ((64, 64), (96, 64))
     assert artifact.counted_files == ("model.ort",)
@@ -122,18 +122,17 @@ def test_every_form_is_scored_at_its_own_size(row: dict[str, Any]) -> None:
 
 def test_the_report_and_the_model_card_show_the_forms(run: Path, tmp_path: Path) -> None:
     text = (run / "report.md").read_text()
-    assert "96x64" in text
-    assert "batch 4, joints" in text
+    assert "| phone | 96x64 | 4 | joints |" in text
     assert "96x64" in (run / "report.html").read_text()
     bundled = tmp_path / "pose.zip"
-    command = ["bundle", str(run / "artifacts" / "onnx-android"), "--to", str(bundled)]
+    command = ["bundle", str(run / "artifacts" / "phone"), "--to", str(bundled)]
     found = CliRunner().invoke(main, command)
     assert found.exit_code == 0, found.output
     with zipfile.ZipFile(bundled) as archive:
         archive.extractall(tmp_path)
         names = {name.split("/", 1)[1] for name in archive.namelist()}
     assert {"model.ort", "model_96x64.ort", "model_96x64_joints.ort"} <= names
-    whole = Artifact.load(tmp_path / "resnet18-64x64-int8-onnx-android")
+    whole = Artifact.load(tmp_path / "resnet18-64x64-fp32-phone")
     assert list(forms_in(whole)) == FORMS
     card = (whole.folder / "MODEL_CARD.md").read_text()
     assert "`model_96x64_joints.ort`" in card
@@ -142,7 +141,7 @@ def test_the_report_and_the_model_card_show_the_forms(run: Path, tmp_path: Path)
 
 
 def test_a_form_that_is_not_there_is_refused_by_name(run: Path) -> None:
-    artifact = Artifact.load(run / "artifacts" / "onnx-android")
+    artifact = Artifact.load(run / "artifacts" / "phone")
     with pytest.raises(EdgeposeError, match="has no form for 128x128") as caught:
         onnx_mobile.open_executor(artifact, input_hw=(128, 128))
     assert "96x64, batch 4, joints" in caught.value.fix
