@@ -166,6 +166,29 @@ class CodecContract(_Strict):
         return self
 
 
+Gives = Literal["heatmaps", "joints"]
+JOINTS_LAYOUT = "NJ3"
+
+
+class VariantContract(_Strict):
+    """The same network for a crop size, a number of images and an output; the artifact's main file is
+    one of them.
+
+    input_hw: crop size; batch: images at once; gives: heatmaps, or joints read off them in the graph
+    role:     of its model file; files that go with it end alike ("onnx_192x144" with "model_192x144")
+    input, output, where: of that file, as the manifest's own `input`, `output` and
+              `preprocessing.where` are of the main one
+    """
+
+    input_hw: tuple[int, int]
+    batch: Annotated[int, Field(ge=1)]
+    gives: Gives
+    role: Annotated[str, Field(pattern="^model(_[a-z0-9]+)*$")]
+    input: InputContract
+    output: OutputContract
+    where: Literal["host", "graph"]
+
+
 FLOAT_NAMES = "float_layer_names"
 
 
@@ -219,7 +242,7 @@ class RecipeContract(_Strict):
 
 class Header(_Strict):
     """Everything in the manifest but the files. scores, recipe: known after export, so in a bundle
-    only; without them the keys are left out."""
+    only; variants: where there are more forms than one; without them the keys are left out."""
 
     name: str
     target: str
@@ -234,6 +257,12 @@ class Header(_Strict):
     provenance: Provenance
     scores: Scores | None = None
     recipe: RecipeContract | None = None
+    variants: tuple[VariantContract, ...] = ()
+
+    @property
+    def gives(self) -> Gives:
+        """What the main file gives."""
+        return "joints" if self.output.layout == JOINTS_LAYOUT else "heatmaps"
 
     @model_validator(mode="after")
     def _crop_of_its_coding(self) -> Self:
@@ -255,6 +284,13 @@ class Manifest(Header):
             raise ValueError("a file is listed twice")
         if not any(entry.counted for entry in self.files):
             raise ValueError("no file is counted")
+        roles = {entry.role for entry in self.files}
+        missing = sorted({variant.role for variant in self.variants} - roles)
+        if missing:
+            raise ValueError(f"no file is the variant {missing[0]!r}")
+        keys = [(v.input_hw, v.batch, v.gives) for v in self.variants]
+        if len(set(keys)) != len(keys):
+            raise ValueError("a variant is listed twice")
         return self
 
 
@@ -297,7 +333,7 @@ def _write_contents(folder: Path, contents: Iterable[Content]) -> list[FileEntry
 
 
 def _to_json(manifest: Manifest) -> bytes:
-    unknown = {name for name in ("scores", "recipe") if getattr(manifest, name) is None}
+    unknown = {name for name in ("scores", "recipe", "variants") if not getattr(manifest, name)}
     document = manifest.model_dump(mode="json", exclude=unknown)
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=True).encode() + b"\n"
 

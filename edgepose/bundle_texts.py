@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from edgepose.artifact import Artifact, Manifest
 from edgepose.publish import NOTICES
 from edgepose.report.record import ArtifactRecord, Report
-from edgepose.report.text import metric_label
+from edgepose.report.text import metric_label, variant_header, variant_rows
 
 RUNTIMES = {
     "coreml": "Core ML is part of iOS and macOS, under Apple's licences",
@@ -35,6 +35,8 @@ RULES = {
     "argmax-dark-udp": "the peak, refined by its shape (DARK with UDP)",
 }
 
+_NOT_IN_CARD = ("artifact", "scored by")  # the same for all of them
+
 
 def model_card(artifact: Artifact, report: Report, row: ArtifactRecord) -> str:
     """What the model is, how it came about, how good it is and on what that was measured."""
@@ -51,6 +53,18 @@ def model_card(artifact: Artifact, report: Report, row: ArtifactRecord) -> str:
             for f in manifest.files
         ],
     )
+    forms = variant_rows(report, row)
+    if forms:
+        header = [head for head in variant_header(report) if head not in _NOT_IN_CARD]
+        cells = [dict(zip(variant_header(report), form, strict=True)) for form in forms]
+        lines += [
+            "",
+            "## Other forms of it",
+            "",
+            "The main file is described above; these are the same weights.",
+            "",
+        ]
+        lines += _table(header, [[cell[head] for head in header] for cell in cells])
     lines += ["", "## How it was made", "", *_table(("", ""), _provenance(manifest, report)), ""]
     lines += ["## How good it is", "", *_scores(report, row), ""]
     lines += [

@@ -15,6 +15,7 @@ from edgepose.data.base import PoseDataset, PoseSample
 from edgepose.data.crop import crop_batch
 from edgepose.device.codec import HeatmapCodec
 from edgepose.device.coding import Alignment
+from edgepose.device.decode import heatmap_to_image_xy
 from edgepose.device.geometry import normalise
 from edgepose.errors import EdgeposeError
 from edgepose.metrics.metric import Metric, Score
@@ -23,6 +24,7 @@ from edgepose.models.pose_model import ModelSpec
 from edgepose.skeleton import Skeleton
 
 BATCH = 16
+HEATMAPS = "heatmaps"  # what an executor gives that does not say otherwise
 FLIP_TEST = ", flip test"  # what ran the crops and their mirror images says so
 Report = Callable[[str, int, int], None]
 _NO_IMAGE = np.zeros((0, 0, 3), dtype=np.uint8)
@@ -173,29 +175,65 @@ def find_joints(
     flip_index: Sequence[int] | None = None,
     report: Report | None = None,
     label: str = "score",
+    batch: int = BATCH,
 ) -> Joints:
-    """Run every crop and decode it.
+    """Run every crop and decode it; an executor that gives joints has decoded them itself.
 
     flip_index: (J,) each joint's mirror partner: a flip test, see `heatmaps_of`; None: as a device
+    batch:      crops at once
     """
+    if getattr(executor, "gives", HEATMAPS) != HEATMAPS:
+        return _given_joints(
+            executor, data, flip=flip_index is not None, report=report, label=label, batch=batch
+        )
     if data.alignment != codec.alignment:
         raise ValueError(f"crops lie by {data.alignment}, the {codec.coding} coding needs others")
     xy, scores, heatmap_hw = [], [], (0, 0)
-    for start in range(0, len(data), BATCH):
-        crops = data.crops[start : start + BATCH]
+    for start in range(0, len(data), batch):
+        crops = data.crops[start : start + batch]
         heatmaps = heatmaps_of(executor, crops, codec=codec, flip_index=flip_index)
         heatmap_hw = heatmaps.shape[2], heatmaps.shape[3]
         joints, score = codec.decode(heatmaps)
         xy.append(joints)
         scores.append(score)
         if report is not None:
-            report(label, min(start + BATCH, len(data)), len(data))
+            report(label, min(start + batch, len(data)), len(data))
     heatmap_xy = np.concatenate(xy)
     return Joints(
         crop_xy=codec.crop_xy(heatmap_xy, heatmap_hw),
         image_xy=codec.image_xy(heatmap_xy, data.matrices, heatmap_hw),
         score=np.concatenate(scores),
         executor=executor.description + ("" if flip_index is None else FLIP_TEST),
+    )
+
+
+def _given_joints(
+    executor: Runs,
+    data: EvaluationSet,
+    *,
+    flip: bool,
+    report: Report | None,
+    label: str,
+    batch: int,
+) -> Joints:
+    """What a whole-pose graph gives: (N, J, 3), x and y in crop pixels, score."""
+    if flip:
+        raise EdgeposeError(
+            "a whole-pose graph gives no heatmaps to average with the mirrored crop's",
+            fix="leave the flip test out, or score the form that gives heatmaps",
+        )
+    parts = []
+    for start in range(0, len(data), batch):
+        parts.append(executor.run(data.crops[start : start + batch]))
+        if report is not None:
+            report(label, min(start + batch, len(data)), len(data))
+    found = np.concatenate(parts)
+    crop_xy = np.ascontiguousarray(found[..., :2])
+    return Joints(
+        crop_xy=crop_xy,
+        image_xy=heatmap_to_image_xy(crop_xy, data.matrices, 1.0),
+        score=np.ascontiguousarray(found[..., 2]),
+        executor=executor.description,
     )
 
 

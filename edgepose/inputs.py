@@ -23,14 +23,14 @@ from edgepose.fetch import cache_folder
 from edgepose.metrics.metric import METRICS, Metric
 from edgepose.models.deploy import to_deploy
 from edgepose.models.own import is_own
-from edgepose.models.pose_model import ModelSpec, PoseModel
+from edgepose.models.pose_model import ModelSpec, PoseModel, at_size
 from edgepose.quant.calibrate import MIN_IMAGES
 from edgepose.quant.graph import check_layers, export
 from edgepose.recipe import Recipe, Teacher
 from edgepose.recipe_sections import Budget
 from edgepose.skeleton import Skeleton, skeleton
 from edgepose.target import Target
-from edgepose.weights import Wanted, at_size, is_here, load_weights
+from edgepose.weights import Wanted, is_here, load_weights
 
 ReportProgress = Callable[[str, int, int], None]
 

@@ -32,6 +32,7 @@ from edgepose.device.files import replace_folder, sha256_file
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import EvaluationSet, Joints, JointShift, find_joints
 from edgepose.fetch import cache_folder
+from edgepose.forms import Form
 from edgepose.inputs import (
     ReportProgress,
     check_metric,
@@ -45,11 +46,12 @@ from edgepose.inputs import (
 )
 from edgepose.measure import artifact_facts, float_latency, host_name, model_executor
 from edgepose.metrics.metric import Metric
-from edgepose.models.pose_model import ModelSpec, PoseModel
+from edgepose.models.pose_model import ModelSpec, PoseModel, at_size
 from edgepose.preflight import check_plan
 from edgepose.processes import ALONE, Processes
 from edgepose.recipe import Recipe, Teacher
 from edgepose.recipe_sections import Budget
+from edgepose.report.record import VariantRecord
 from edgepose.rows import (
     Scored,
     artifact_row,
@@ -57,6 +59,7 @@ from edgepose.rows import (
     save_joints,
     save_json,
     stage_row,
+    variant_record,
 )
 from edgepose.run_report import write_report
 from edgepose.stages import export
@@ -254,9 +257,15 @@ def export_stage(run: Run, config: export.Config, model: PoseModel, notes: dict[
         for item in export.run(model, config, context, reference=reference):
             shutil.copytree(item.artifact.folder, out / item.target.name)
             save_joints(item.joints, out / f"{item.target.name}.npz")
+            for number, scored in enumerate(item.forms):
+                save_joints(scored.joints, out / form_file(item.target, number))
             facts[item.target.name] = {
                 "shift": vars(item.shift),
                 **artifact_facts(item.artifact, item.target),
+                "forms": [
+                    {**vars(f.form), "shift": None if f.shift is None else vars(f.shift)}
+                    for f in item.forms
+                ],
             }
             shutil.rmtree(item.artifact.folder)
         facts["duration_s"] = round(time.monotonic() - started, 1)
@@ -264,6 +273,33 @@ def export_stage(run: Run, config: export.Config, model: PoseModel, notes: dict[
 
     inputs = {**run.inputs("export", model, config), "val": run.data["val"].fingerprint}
     return run.store.item("export", inputs, make)
+
+
+def form_file(target: Target, number: int) -> str:
+    """What an export keeps the joints of an artifact's further forms in."""
+    return f"{target.name}.form{number}.npz"
+
+
+def artifact_variants(
+    run: Run, folder: Path, artifact: Artifact, target: Target, model: PoseModel, run_folder: Path
+) -> list[VariantRecord]:
+    """The records of an artifact's further forms, each scored at its own size."""
+    records = []
+    facts = json.loads((folder / "facts.json").read_text())[target.name]
+    for number, found in enumerate(facts["forms"]):
+        form = Form(tuple(found["input_hw"]), found["batch"], found["gives"])
+        records.append(
+            variant_record(
+                form,
+                artifact=artifact,
+                run_folder=run_folder,
+                joints=load_joints(folder / form_file(target, number)),
+                shift=None if found["shift"] is None else JointShift(**found["shift"]),
+                data=run.evaluation_set(at_size(model, form.input_hw).spec),
+                metric=run.metric,
+            )
+        )
+    return records
 
 
 def artifact_rows(run: Run, folder: Path, model: PoseModel, run_folder: Path) -> None:
@@ -276,9 +312,10 @@ def artifact_rows(run: Run, folder: Path, model: PoseModel, run_folder: Path) ->
         shutil.copytree(folder / target.name, copy)
         found, joints = facts[target.name], load_joints(folder / f"{target.name}.npz")
         latency = found["latency"]
+        artifact = Artifact.load(copy)
         scored = artifact_row(
             target=target,
-            artifact=Artifact.load(copy),
+            artifact=artifact,
             run_folder=run_folder,
             joints=joints,
             shift=JointShift(**found["shift"]),
@@ -290,6 +327,7 @@ def artifact_rows(run: Run, folder: Path, model: PoseModel, run_folder: Path) ->
             host=host_name(),
             params=model.num_params,
             macs=stage.macs or 0,
+            variants=artifact_variants(run, folder, artifact, target, model, run_folder),
         )
         run.rows.append(scored)
 

@@ -21,6 +21,7 @@ from edgepose.evaluation import (
     score,
     subset_values,
 )
+from edgepose.forms import MODEL, Form, as_form
 from edgepose.metrics.metric import Metric, Score, difference
 from edgepose.report.record import (
     ArtifactRecord,
@@ -32,6 +33,7 @@ from edgepose.report.record import (
     SizeVerdict,
     StageRecord,
     TrainingHistory,
+    VariantRecord,
     thin,
 )
 from edgepose.report.schema import subsets_from
@@ -97,6 +99,48 @@ def latency_fields(latency: LatencyMs | None, note: str | None) -> dict[str, Any
     }
 
 
+AGAINST = "the quantized model in torch"
+
+
+def variant_record(
+    form: Form,
+    *,
+    artifact: Artifact,
+    run_folder: Path,
+    joints: Joints,
+    shift: JointShift | None,
+    data: EvaluationSet,
+    metric: Metric,
+) -> VariantRecord:
+    """The scores of one form beside the main file; data: at the form's size."""
+    prefix = artifact.folder.relative_to(run_folder).as_posix()
+    selected = as_form(artifact, form)
+    path = selected.path(MODEL).relative_to(artifact.folder).as_posix()
+    top = path.split("/")[0]
+    size = sum(
+        entry.size_bytes
+        for entry in artifact.manifest.files
+        if entry.path == path or (top != path and entry.path.startswith(f"{top}/"))
+    )
+    return VariantRecord(
+        input_hw=form.input_hw,
+        batch=form.batch,
+        gives=form.gives,
+        file=f"{prefix}/{top}",
+        size_bytes=size,
+        executor=joints.executor,
+        metrics=metric_values(score(joints, data, metric), data.truth.skeleton),
+        joint_shift_px=None if shift is None else _shift_px(shift),
+    )
+
+
+def _shift_px(shift: JointShift) -> JointShiftPx:
+    return JointShiftPx(
+        p50=shift.p50, p99=shift.p99, off_share=shift.off_share, persons=shift.persons,
+        against=AGAINST,
+    )  # fmt: skip
+
+
 def artifact_row(
     *,
     target: Target,
@@ -112,6 +156,7 @@ def artifact_row(
     host: str,
     params: int,
     macs: int,
+    variants: Sequence[VariantRecord] = (),
 ) -> Scored:
     """The row of one exported artifact."""
     prefix = artifact.folder.relative_to(run_folder).as_posix()
@@ -138,14 +183,12 @@ def artifact_row(
         params=params,
         macs=macs,
         host=host,
-        joint_shift_px=JointShiftPx(
-            p50=shift.p50, p99=shift.p99, off_share=shift.off_share, persons=shift.persons,
-            against="the quantized model in torch",
-        ),
+        joint_shift_px=_shift_px(shift),
         integer_mac_share=integer_mac_share,
+        variants=tuple(variants),
         **latency_fields(latency, latency_note),
         **_scores(scores, joints, data, metric),
-    )  # fmt: skip
+    )
     return Scored(row, joints, scores)
 
 

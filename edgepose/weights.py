@@ -77,8 +77,3 @@ def _of_coding(
         )
     warn(f"{path} was trained with the {own.coding} coding, and is read by {coding} from here on")
     return PoseModel(replace(model.spec, codec=wanted), model.tensors)
-
-
-def at_size(model: PoseModel, input_hw: tuple[int, int]) -> PoseModel:
-    """The same network for crops of another size; it is fully convolutional."""
-    return PoseModel(replace(model.spec, input_hw=input_hw), model.tensors)

@@ -98,7 +98,7 @@ def test_planned_channels(channels: int, level: str | None) -> None:
         ("jetson-xavier", "opset=16", "opset"),
         ("jetson-xavier", "limits.dla=true", "dla-qdq"),
         ("jetson-xavier", "limits.operators=[Conv, Relu]", "operator"),
-        ("coreml-ios17", "minimum_os=iOS16", "minimum-os"),
+        ("coreml-ios17", "minimum_os=iOS15", "minimum-os"),
         ("onnx-android", "opset=15", "opset"),
     ],
 )

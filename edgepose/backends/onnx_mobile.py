@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from edgepose.artifact import Artifact, Content
-from edgepose.backends.common.contract import header_of
+from edgepose.artifact import Artifact, Content, Gives, Header
+from edgepose.backends.common.contract import header_of, pose_header
 from edgepose.backends.common.cpu import SATURATING, instruction_set
 from edgepose.backends.common.session import OrtExecutor
 from edgepose.backends.onnx_graph.dynamic_dialect import half_weights, to_dynamic
@@ -15,20 +16,24 @@ from edgepose.backends.onnx_graph.integer_share import integer_mac_share
 from edgepose.backends.onnx_graph.ort_dialect import to_onnxruntime
 from edgepose.backends.onnx_graph.ort_format import required_operators, to_ort_format
 from edgepose.backends.onnx_graph.weights_dialect import int8_weights
+from edgepose.backends.onnx_graph.whole_pose import JOINTS, whole_pose
 from edgepose.errors import EdgeposeError
 from edgepose.executor import Executor
-from edgepose.models.pose_model import PoseModel
+from edgepose.forms import Form, select, suffix_of, variant_of
+from edgepose.models.pose_model import PoseModel, at_size
 from edgepose.quant.weights import WEIGHTS
 from edgepose.target import Precision, Target
 
 TOOLS = ("onnx", "onnxruntime", "torch", "torchao")
 
 
-def emit(model: PoseModel, target: Target, folder: Path) -> Artifact:
+def emit(model: PoseModel, target: Target, folder: Path, *, forms: Sequence[Form] = ()) -> Artifact:
     """Write model.onnx, model.ort (counted), its required operators, and the manifest.
 
     fp16 is weights stored in half precision, computed in float32: there is no ORT format of it, which
     would store them expanded, so model.onnx counts. The same model gives the same bytes.
+    forms: further crop sizes and whole-pose graphs, a file each in the main precision; a file takes
+    any number of images, so that batches share it
     Raises EdgeposeError where int8 is asked of a model without a plan, and on a full disk.
     """
     if target.opset is not None and target.opset < OPSET:
@@ -40,23 +45,45 @@ def emit(model: PoseModel, target: Target, folder: Path) -> Artifact:
     facts: dict[str, str | int] = {}
     for precision in target.precisions:
         main = precision == target.precision
-        suffix = "" if main else f"_{precision}"
         onnx = to_bytes(_graph(model, precision))
-        half = precision == "fp16"
-        role = "model" if half else "onnx"
-        contents.append(
-            Content(f"model{suffix}.onnx", f"{role}{suffix}", onnx, counted=main and half)
-        )
-        if not half:
-            ort = to_ort_format(onnx)
-            config = required_operators(ort)
-            contents += [
-                Content(f"model{suffix}.ort", f"model{suffix}", ort, counted=main),
-                Content(f"required_operators{suffix}.config", f"operators{suffix}", config),
-            ]
+        contents += _files(onnx, precision, "" if main else f"_{precision}", counted=main)
         if main and precision == "int8":
             share = integer_mac_share(onnx)
             facts = {"integer_macs": share.integer_macs, "total_macs": share.total_macs}
+    header = _header(model, target, facts)
+    variants, written = [], {""}
+    for form in forms:
+        sized = at_size(model, form.input_hw)
+        suffix = suffix_of(form, model.spec.input_hw, any_batch=True)
+        if suffix not in written:
+            written.add(suffix)
+            onnx = to_bytes(_graph(sized, target.precision, form.gives))
+            contents += _files(onnx, target.precision, suffix, counted=False)
+        variants.append(variant_of(form, suffix, _header(sized, target, facts, form.gives)))
+    return Artifact.write(folder, header.model_copy(update={"variants": tuple(variants)}), contents)
+
+
+def _files(onnx: bytes, precision: Precision, suffix: str, *, counted: bool) -> list[Content]:
+    """An ONNX model and what is made of it."""
+    half = precision == "fp16"
+    role = "model" if half else "onnx"
+    contents = [Content(f"model{suffix}.onnx", f"{role}{suffix}", onnx, counted=counted and half)]
+    if not half:
+        ort = to_ort_format(onnx)
+        config = required_operators(ort)
+        contents += [
+            Content(f"model{suffix}.ort", f"model{suffix}", ort, counted=counted),
+            Content(f"required_operators{suffix}.config", f"operators{suffix}", config),
+        ]
+    return contents
+
+
+def _header(
+    model: PoseModel,
+    target: Target,
+    facts: dict[str, str | int],
+    gives: Gives = "heatmaps",
+) -> Header:
     header = header_of(
         model,
         target,
@@ -66,16 +93,24 @@ def emit(model: PoseModel, target: Target, folder: Path) -> Artifact:
         tools=TOOLS,
         facts=facts,
     )
-    return Artifact.write(folder, header, contents)
+    return header if gives == "heatmaps" else pose_header(header, output_name=JOINTS)
 
 
-def open_executor(artifact: Artifact, *, threads: int | None = None) -> Executor:
-    """The counted file in ONNX Runtime on this CPU.
+def open_executor(
+    artifact: Artifact,
+    *,
+    threads: int | None = None,
+    input_hw: tuple[int, int] | None = None,
+    batch: int | None = None,
+    gives: Gives | None = None,
+) -> Executor:
+    """The counted file in ONNX Runtime on this CPU, or the form that is named (see forms.py).
 
     x86 without VNNI adds pairs of 8-bit products in 16 bits, which can saturate. There model.onnx is
     run instead, in ONNX Runtime's exact mode, which ORT format cannot switch on: the results are
     those of the counted file on a phone.
     """
+    artifact = select(artifact, input_hw=input_hw, batch=batch, gives=gives)
     manifest = artifact.manifest
     if manifest.precision == "int8" and instruction_set() in SATURATING:
         return OrtExecutor(
@@ -88,7 +123,10 @@ def open_executor(artifact: Artifact, *, threads: int | None = None) -> Executor
     return OrtExecutor(artifact.path("model").read_bytes(), manifest, threads=threads)
 
 
-def _graph(model: PoseModel, precision: Precision) -> Graph:
+def _graph(model: PoseModel, precision: Precision, gives: Gives = "heatmaps") -> Graph:
+    if gives == "joints":
+        pre, codec = model.spec.preprocessing, model.spec.codec
+        return whole_pose(_graph(model, precision), codec=codec, mean=pre.mean, std=pre.std)
     if precision == "fp32":
         return float_graph(model)
     if precision == "fp16":

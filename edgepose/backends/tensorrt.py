@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import json
 import lzma
+from collections.abc import Sequence
 from pathlib import Path
 
-from edgepose.artifact import Artifact, Content
-from edgepose.backends.common.contract import header_of
+from edgepose.artifact import Artifact, Content, Gives, VariantContract
+from edgepose.backends.common.contract import header_of, pose_header
 from edgepose.backends.common.session import OrtExecutor
 from edgepose.backends.onnx_graph.export import INPUT, OPSET, OUTPUT, float_graph, quantized_graph
 from edgepose.backends.onnx_graph.graph import to_bytes
 from edgepose.backends.onnx_graph.tensorrt_dialect import to_tensorrt
+from edgepose.backends.onnx_graph.whole_pose import JOINTS, whole_pose
 from edgepose.errors import EdgeposeError
 from edgepose.executor import Executor
-from edgepose.models.pose_model import PoseModel
+from edgepose.forms import Form, select, suffix_of, variant_of
+from edgepose.models.pose_model import PoseModel, at_size
 from edgepose.target import Target
 
 BATCH = 1
@@ -31,9 +34,10 @@ MAX_EXPANDED_BYTES = 2 << 30
 _LZMA = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 17, "lc": 1, "lp": 2, "pb": 2}]
 
 
-def emit(model: PoseModel, target: Target, folder: Path) -> Artifact:
+def emit(model: PoseModel, target: Target, folder: Path, *, forms: Sequence[Form] = ()) -> Artifact:
     """Write model.onnx.xz (counted), build.json and the manifest; further precisions beside it.
 
+    forms: further crop sizes, batches and whole-pose graphs, each a file in the main precision
     The same model gives the same bytes. Raises EdgeposeError where int8 is asked of a model without
     a static plan, where the target reads no opset as high as ours, and on a full disk.
     """
@@ -56,11 +60,51 @@ def emit(model: PoseModel, target: Target, folder: Path) -> Artifact:
     header = header_of(
         model, target, input_name=INPUT, output_name=OUTPUT, batch=BATCH, tools=TOOLS
     )
-    return Artifact.write(folder, header, contents)
+    variants = []
+    for form in forms:
+        variant, files = _form(model, target, form)
+        variants.append(variant)
+        contents += files
+    return Artifact.write(folder, header.model_copy(update={"variants": tuple(variants)}), contents)
 
 
-def open_executor(artifact: Artifact, *, threads: int | None = None) -> Executor:
-    """The expanded ONNX in ONNX Runtime on this CPU. Its speed says nothing about the device's."""
+def _form(model: PoseModel, target: Target, form: Form) -> tuple[VariantContract, list[Content]]:
+    """A form's entry in the manifest, and its files: none for the main one, which is there."""
+    suffix = suffix_of(form, model.spec.input_hw, any_batch=False)
+    sized = at_size(model, form.input_hw)
+    header = header_of(
+        sized, target, input_name=INPUT, output_name=OUTPUT, batch=form.batch, tools=TOOLS
+    )
+    base = quantized_graph(sized) if target.precision == "int8" else float_graph(sized)
+    graph = to_tensorrt(base, batch=form.batch)
+    if form.gives == "joints":
+        header = pose_header(header, output_name=JOINTS)
+        pre, codec = model.spec.preprocessing, model.spec.codec
+        graph = whole_pose(graph, codec=codec, mean=pre.mean, std=pre.std, double=False)
+    variant = variant_of(form, suffix, header)
+    if not suffix:
+        return variant, []
+    onnx, name = to_bytes(graph), f"model{suffix}.onnx"
+    build = _build(name, target.precision, len(onnx), batch=form.batch)
+    return variant, [
+        Content(f"{name}.xz", f"model{suffix}", pack(onnx)),
+        Content(f"build{suffix}.json", f"build{suffix}", build),
+    ]
+
+
+def open_executor(
+    artifact: Artifact,
+    *,
+    threads: int | None = None,
+    input_hw: tuple[int, int] | None = None,
+    batch: int | None = None,
+    gives: Gives | None = None,
+) -> Executor:
+    """The expanded ONNX in ONNX Runtime on this CPU; its speed says nothing about the device's.
+
+    input_hw, batch, gives: another form than the main file, see forms.py
+    """
+    artifact = select(artifact, input_hw=input_hw, batch=batch, gives=gives)
     onnx = unpack(artifact.path("model").read_bytes())
     return OrtExecutor(
         onnx,
@@ -92,7 +136,7 @@ def unpack(packed: bytes) -> bytes:
     return onnx
 
 
-def _build(name: str, precision: str, expanded_bytes: int) -> bytes:
+def _build(name: str, precision: str, expanded_bytes: int, *, batch: int = BATCH) -> bytes:
     """What the builder on the device is to be told (TensorRT 8.5's Python API and trtexec)."""
     flags = {"int8": ["INT8", "FP16"], "fp16": ["FP16"], "fp32": []}[precision]
     settings = {
@@ -104,7 +148,7 @@ def _build(name: str, precision: str, expanded_bytes: int) -> bytes:
         "quantization": "explicit Q/DQ" if precision == "int8" else None,
         "builder_flags": flags,
         "network_flags": ["EXPLICIT_BATCH"],
-        "batch": BATCH,
+        "batch": batch,
         "workspace_mib": WORKSPACE_MIB,
         "trtexec": [
             "trtexec",

@@ -75,6 +75,24 @@ def decode_heatmaps(
     return xy.reshape(n, joints, 2), score
 
 
+BORDER_OF_DARK = 2
+"""So many pixels have to lie between a peak and the border for DARK to move it."""
+
+
+def dark_kernel(sigma: float) -> NDArray[np.float64]:
+    """(5, P): row k smooths P pixels around a peak along one axis into the one at k - 2.
+
+    A Gaussian cut off 2.5 sigma away, which sums to one.
+    """
+    reach = max(1, int(2.5 * sigma + 0.5))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    kernel /= kernel.sum()
+    blur = np.zeros((5, 2 * reach + 5))
+    for row in range(5):
+        blur[row, row : row + len(kernel)] = kernel
+    return blur
+
+
 def _log_around(
     heatmaps: NDArray[np.floating], at: NDArray[np.int64], *, sigma: float, floor: float
 ) -> NDArray[np.float64]:
@@ -83,19 +101,14 @@ def _log_around(
     Smoothed by a Gaussian cut off 2.5 sigma away; outside the map is zero, and nothing is below `floor`.
     """
     n, joints, h, w = heatmaps.shape
-    reach = max(1, int(2.5 * sigma + 0.5))
-    pad = reach + 2
+    blur = dark_kernel(sigma)
+    pad = blur.shape[1] // 2
     flat = np.asarray(heatmaps, np.float32).reshape(n * joints, h, w)
     padded = np.pad(flat, ((0, 0), (pad, pad), (pad, pad)))
     steps = np.arange(-pad, pad + 1) + pad
     rows = (at[:, 1, None] + steps)[:, :, None]
     columns = (at[:, 0, None] + steps)[:, None, :]
     patch = padded[np.arange(n * joints)[:, None, None], rows, columns]
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel /= kernel.sum()
-    blur = np.zeros((5, 2 * pad + 1))  # (5, 2 pad + 1): a row of it is the kernel, moved
-    for row in range(5):
-        blur[row, row : row + len(kernel)] = kernel
     smooth = np.einsum("ay,kyx,bx->kab", blur, patch.astype(np.float64), blur, optimize=True)
     log: NDArray[np.float64] = np.log(np.maximum(smooth, floor))
     return log
@@ -120,7 +133,8 @@ def refine_dark(
     dyy = 0.25 * (top[:, 4, 2] - 2 * top[:, 2, 2] + top[:, 0, 2])
     dxy = 0.25 * (top[:, 3, 3] - top[:, 1, 3] - top[:, 3, 1] + top[:, 1, 1])
     curvature = dxx * dyy - dxy * dxy
-    inner = (at[:, 0] > 1) & (at[:, 0] < w - 2) & (at[:, 1] > 1) & (at[:, 1] < h - 2)
+    end = BORDER_OF_DARK
+    inner = (at[:, 0] > 1) & (at[:, 0] < w - end) & (at[:, 1] > 1) & (at[:, 1] < h - end)
     usable = inner & (curvature != 0)
     safe = np.where(usable, curvature, 1.0)
     move = np.stack([dyy * dx - dxy * dy, dxx * dy - dxy * dx], axis=1) / safe[:, None]

@@ -267,3 +267,10 @@ class PoseModel:
             spec,
             {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()},
         )
+
+
+def at_size(model: PoseModel, input_hw: tuple[int, int]) -> PoseModel:
+    """The same network for crops of another size; it is fully convolutional, so its plan stays too."""
+    if tuple(input_hw) == model.spec.input_hw:
+        return model
+    return PoseModel(dataclasses.replace(model.spec, input_hw=input_hw), model.tensors)

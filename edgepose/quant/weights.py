@@ -38,6 +38,15 @@ def round_weights(model: PoseModel, *, float_layers: Collection[str] = ()) -> Po
     return PoseModel(dataclasses.replace(deploy.spec, quant=plan), tensors)
 
 
+def on_grid(model: PoseModel) -> PoseModel:
+    """A statically quantized model as a weight-only one: the weights are on their grid already."""
+    plan = model.spec.quant
+    if plan is None or plan.mode != "static":
+        return model
+    weights = QuantPlan(mode=WEIGHTS, source=plan.source, precision=plan.precision)
+    return PoseModel(dataclasses.replace(model.spec, quant=weights), model.tensors)
+
+
 def weights_graph(model: PoseModel, *, batch: int | None = None) -> fx.GraphModule:
     """The float graph of a weight-only model, its weights int8 behind dequantize_per_channel."""
     plan = model.spec.quant
@@ -55,7 +64,11 @@ def weights_graph(model: PoseModel, *, batch: int | None = None) -> fx.GraphModu
         if plan.precision.get(layer) == "float":
             continue
         codes, scales = weight_codes(model.tensors[f"{layer}.weight"])
-        values = {"codes": codes, "scales": scales, "zeros": torch.zeros(len(scales)).long()}
+        values = {
+            "codes": codes,
+            "scales": scales,
+            "zeros": torch.zeros_like(scales, dtype=torch.int8),
+        }
         stem = f"{layer.replace('.', '_')}_weight"
         for kind, value in values.items():
             graph_module.register_buffer(f"{stem}_{kind}", value)

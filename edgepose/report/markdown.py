@@ -30,7 +30,7 @@ def report_markdown(report: Report, *, waterfall: str | None = "waterfall.png") 
         blocks += [f"## Joint by joint, {label}", _joint_table(report)]
     blocks += ["## Where each number comes from", _bullets(text.origins(report))]
     if report.artifacts:
-        blocks += ["## Files", _file_table(report), _artifact_table(report)]
+        blocks += ["## Files", _file_table(report), _artifact_table(report), _variant_table(report)]
     if report.all_warnings:
         blocks += ["## Warnings", _bullets(report.all_warnings)]
     if text.row_notes(report):
@@ -175,3 +175,8 @@ def _artifact_table(report: Report) -> str:
         "MACs in integer kernels",
     )  # fmt: skip
     return _table(header, rows, "llrrr")
+
+
+def _variant_table(report: Report) -> str:
+    rows = [row for artifact in report.artifacts for row in text.variant_rows(report, artifact)]
+    return _table(text.variant_header(report), rows, "llrllrrrrl") if rows else ""

@@ -109,6 +109,20 @@ class JointShiftPx(Strict):
     against: str | None = None
 
 
+class VariantRecord(Strict):
+    """Another form of an artifact's network, executed at its own size; file: relative to the run
+    folder; size_bytes: of that file or package, which several forms can share."""
+
+    input_hw: tuple[int, int]
+    batch: int
+    gives: Literal["heatmaps", "joints"]
+    file: str
+    size_bytes: int
+    executor: str
+    metrics: Metrics = Field(default_factory=dict)
+    joint_shift_px: JointShiftPx | None = None
+
+
 class ArtifactRecord(Measured):
     """An exported file: size_bytes counts the files that ship; scores come from running them."""
 
@@ -119,6 +133,7 @@ class ArtifactRecord(Measured):
     files: tuple[FileRecord, ...] = ()
     joint_shift_px: JointShiftPx | None = None
     integer_mac_share: float | None = Field(default=None, ge=0, le=1)
+    variants: tuple[VariantRecord, ...] = ()
 
 
 class Difference(Strict):

@@ -187,6 +187,37 @@ def file_lines(artifact: ArtifactRecord) -> list[FileLine]:
     ]
 
 
+def variant_header(report: Report) -> tuple[str, ...]:
+    """Column heads of `variant_rows`."""
+    labels = (metric_label(report.primary_metric), metric_label(report.secondary_metric))
+    return (
+        "artifact", "crop", "images", "gives", "file", "bytes", *labels,
+        "joint shift p50 / p99, px", "scored by",
+    )  # fmt: skip
+
+
+def variant_rows(report: Report, artifact: ArtifactRecord) -> list[tuple[str, ...]]:
+    """An artifact's forms beside its main file: other crop sizes, batches, whole-pose graphs."""
+    rows = []
+    for v in artifact.variants:
+        shift = v.joint_shift_px
+        rows.append(
+            (
+                artifact.name,
+                f"{v.input_hw[0]}x{v.input_hw[1]}",
+                str(v.batch),
+                v.gives,
+                v.file.rpartition("/")[2],
+                f"{v.size_bytes:,}",
+                score_long(v.metrics.get(report.primary_metric)),
+                score_long(v.metrics.get(report.secondary_metric)),
+                f"{shift.p50:.3f} / {shift.p99:.3f}" if shift else DASH,
+                v.executor,
+            )
+        )
+    return rows
+
+
 def twin(report: Report, artifact: ArtifactRecord) -> str | None:
     """The name of an earlier artifact that consists of the very same bytes; None where none does."""
     own = sorted(file.sha256 for file in artifact.files)

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from edgepose.artifact import Artifact
 from edgepose.backends.lint.findings import RULES, lines, warnings
 from edgepose.backends.lint.subject import lint_artifact
 from edgepose.context import Context
 from edgepose.errors import EdgeposeError
-from edgepose.evaluation import EvaluationSet, Joints, JointShift, find_joints, joint_shift
-from edgepose.models.pose_model import PoseModel
+from edgepose.evaluation import (
+    BATCH,
+    EvaluationSet,
+    Joints,
+    JointShift,
+    TorchExecutor,
+    find_joints,
+    joint_shift,
+)
+from edgepose.forms import Form, all_forms, forms_in
+from edgepose.models.pose_model import PoseModel, at_size
+from edgepose.quant.graph import int8_graph
 from edgepose.target import Target, TargetName
+
+SAME_JOINTS_PX = 0.01
+"""Whole-pose graphs may differ by so much from their heatmaps decoded on the host, crop pixels."""
 
 
 class Config(BaseModel):
@@ -23,7 +39,10 @@ class Config(BaseModel):
     px; max_off_share: largest share of confident joints off by more than one pixel (a quarter-pixel
     sign that flips between two equal neighbours moves a joint by half a heatmap pixel, so a sound
     artifact has some); allow_mismatch: export even so (the report says it); allow_lint: rules of
-    `edgepose lint` whose errors are told and pass."""
+    `edgepose lint` whose errors are told and pass;
+    input_hw: crop sizes (height, width) that every artifact takes besides the model's own;
+    batch: numbers of images at once; pose_graphs: targets that get each form a second time as a
+    whole-pose graph, uint8 image in and joints out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     targets: tuple[TargetName, ...] = Field(min_length=1)
@@ -31,6 +50,28 @@ class Config(BaseModel):
     max_off_share: float = Field(default=0.1, ge=0, le=1)
     allow_mismatch: bool = False
     allow_lint: tuple[str, ...] = ()
+    input_hw: tuple[tuple[int, int], ...] = ()
+    batch: tuple[Annotated[int, Field(ge=1, le=64)], ...] = (1,)
+    pose_graphs: tuple[TargetName, ...] = ()
+
+    @field_validator("input_hw")
+    @classmethod
+    def _sizes_fit(cls, sizes: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        for height, width in sizes:
+            if not all(64 <= side <= 2048 and side % 32 == 0 for side in (height, width)):
+                raise ValueError(
+                    f"{height}x{width} (height x width): sides are multiples of 32 from 64 to 2048"
+                )
+        if len(set(sizes)) < len(sizes):
+            raise ValueError("a size is named twice")
+        return sizes
+
+    @model_validator(mode="after")
+    def _pose_graphs_are_targets(self) -> Self:
+        others = [name for name in self.pose_graphs if name not in self.targets]
+        if others:
+            raise ValueError(f"pose_graphs names {others[0]!r}, which is not among the targets")
+        return self
 
     @field_validator("allow_lint")
     @classmethod
@@ -42,6 +83,15 @@ class Config(BaseModel):
 
 
 @dataclass(frozen=True)
+class ScoredForm:
+    """A form beside the main file, executed as it is. shift: None where torch cannot run the model."""
+
+    form: Form
+    joints: Joints
+    shift: JointShift | None
+
+
+@dataclass(frozen=True)
 class Exported:
     """An artifact that was executed: its joints on the validation set, and how far they moved."""
 
@@ -49,12 +99,27 @@ class Exported:
     artifact: Artifact
     joints: Joints
     shift: JointShift
+    forms: tuple[ScoredForm, ...] = ()
 
 
-def emit(model: PoseModel, target: Target, folder: Path) -> Artifact:
+def forms_for(model: PoseModel, word: str, config: Config) -> tuple[Form, ...]:
+    """The forms of a target's artifact; none where there is the main file alone.
+
+    word: the target as `config.targets` names it
+    """
+    forms = all_forms(
+        model.spec.input_hw,
+        sizes=config.input_hw,
+        batches=config.batch,
+        joints=word in config.pose_graphs,
+    )
+    return forms if len(forms) > 1 else ()
+
+
+def emit(model: PoseModel, target: Target, folder: Path, *, forms: Sequence[Form] = ()) -> Artifact:
     """Write the artifact of one target into `folder`."""
     backend = importlib.import_module(f"edgepose.backends.{target.runtime}")
-    artifact: Artifact = backend.emit(model, target, folder)
+    artifact: Artifact = backend.emit(model, target, folder, forms=forms)
     return artifact
 
 
@@ -91,21 +156,127 @@ def verify(
     codec = artifact.manifest.codec.to_codec()
     joints = find_joints(executor, data, codec=codec, report=context.report, label=label)
     shift = joint_shift(joints, reference)
-    if shift.p50 > config.max_shift_px or shift.off_share > config.max_off_share:
-        problem = (
-            f"the artifact for {target.name} does not agree with the model: joints moved by "
-            f"{shift.p50:.3f} px in the median (allowed {config.max_shift_px:g}), "
-            f"{shift.off_share:.2%} of the confident joints by more than 1 px "
-            f"(allowed {config.max_off_share:.2%})"
-        )
-        if not config.allow_mismatch:
-            raise EdgeposeError(
-                problem,
-                fix="if you accept that, raise stages.export.max_shift_px or max_off_share; "
-                "stages.export.allow_mismatch: true exports it to be looked at",
-            )
-        context.warn(problem)
+    _check_shift(shift, f"the artifact for {target.name}", config, context)
     return Exported(target, artifact, joints, shift)
+
+
+def _check_shift(shift: JointShift, what: str, config: Config, context: Context) -> None:
+    """Raise EdgeposeError, or warn where mismatches are allowed, for joints that moved too far."""
+    if shift.p50 <= config.max_shift_px and shift.off_share <= config.max_off_share:
+        return
+    problem = (
+        f"{what} does not agree with the model: joints moved by "
+        f"{shift.p50:.3f} px in the median (allowed {config.max_shift_px:g}), "
+        f"{shift.off_share:.2%} of the confident joints by more than 1 px "
+        f"(allowed {config.max_off_share:.2%})"
+    )
+    if not config.allow_mismatch:
+        raise EdgeposeError(
+            problem,
+            fix="if you accept that, raise stages.export.max_shift_px or max_off_share; "
+            "stages.export.allow_mismatch: true exports it to be looked at",
+        )
+    context.warn(problem)
+
+
+class Sizes:
+    """The validation set and the model's own joints, at each crop size, made when first asked for."""
+
+    def __init__(
+        self, model: PoseModel, context: Context, own: EvaluationSet, reference: Joints
+    ) -> None:
+        self.model, self.context = model, context
+        hw = model.spec.input_hw
+        self._data = {hw: own}
+        self._joints: dict[tuple[int, int], Joints | None] = {hw: reference}
+
+    def data(self, input_hw: tuple[int, int]) -> EvaluationSet:
+        if input_hw not in self._data:
+            self._data[input_hw] = EvaluationSet.from_dataset(
+                self.context.val, input_hw, alignment=self.model.spec.codec.alignment
+            )
+        return self._data[input_hw]
+
+    def joints(self, input_hw: tuple[int, int]) -> Joints | None:
+        """None for dynamic INT8, which torch does not run."""
+        plan = self.model.spec.quant
+        if input_hw not in self._joints and plan is not None and plan.mode == "dynamic":
+            self._joints[input_hw] = None
+        if input_hw not in self._joints:
+            sized = at_size(self.model, input_hw)
+            static = plan is not None and plan.mode == "static"
+            network = int8_graph(sized) if static else sized.module()
+            self._joints[input_hw] = find_joints(
+                TorchExecutor(network, sized.spec),
+                self.data(input_hw),
+                codec=sized.spec.codec,
+                report=self.context.report,
+                label="export: the model at {}x{}".format(*input_hw),
+            )
+        return self._joints[input_hw]
+
+
+def verify_forms(
+    artifact: Artifact,
+    *,
+    target: Target,
+    main: Joints,
+    sizes: Sizes,
+    config: Config,
+    context: Context,
+) -> tuple[ScoredForm, ...]:
+    """Execute every form beside the main file, each at its own size, with its number of images.
+
+    Raises EdgeposeError where one moves joints too far, or where a whole-pose graph does not give the
+    joints that its heatmaps give.
+    """
+    backend = importlib.import_module(f"edgepose.backends.{target.runtime}")
+    codec = artifact.manifest.codec.to_codec()
+    own, *others = forms_in(artifact)
+    found = {own: main}
+    scored = []
+    for form in others:
+        executor = backend.open_executor(
+            artifact, input_hw=form.input_hw, batch=form.batch, gives=form.gives
+        )
+        joints = find_joints(
+            executor,
+            sizes.data(form.input_hw),
+            codec=codec,
+            report=context.report,
+            label=f"export: score {target.name}, {form}",
+            batch=form.batch if form.batch > 1 else BATCH,
+        )
+        what = f"the form {form} for {target.name}"
+        reference = sizes.joints(form.input_hw)
+        shift = None if reference is None else joint_shift(joints, reference)
+        if shift is not None:
+            _check_shift(shift, what, config, context)
+        if form.gives == "joints":
+            _check_decoded(joints, found[replace(form, gives="heatmaps")], what, config, context)
+        found[form] = joints
+        scored.append(ScoredForm(form, joints, shift))
+    return tuple(scored)
+
+
+def _check_decoded(
+    joints: Joints, decoded: Joints, what: str, config: Config, context: Context
+) -> None:
+    """Joints from the graph against joints decoded here from the same network's heatmaps."""
+    furthest = float(np.abs(joints.crop_xy - decoded.crop_xy).max())
+    if furthest <= SAME_JOINTS_PX:
+        return
+    problem = (
+        f"{what} gives other joints than its heatmaps do: up to {furthest:.3f} px apart "
+        f"(allowed {SAME_JOINTS_PX:g})"
+    )
+    if not config.allow_mismatch:
+        raise EdgeposeError(
+            problem,
+            fix="leave the target out of stages.export.pose_graphs; "
+            "stages.export.allow_mismatch: true exports it to be looked at",
+        )
+    context.warn(problem)
 
 
 def run(model: PoseModel, config: Config, context: Context, *, reference: Joints) -> list[Exported]:
@@ -116,20 +287,31 @@ def run(model: PoseModel, config: Config, context: Context, *, reference: Joints
     data = EvaluationSet.from_dataset(
         context.val, model.spec.input_hw, alignment=model.spec.codec.alignment
     )
+    sizes = Sizes(model, context, data, reference)
     exported = []
-    for number, target in enumerate(context.targets):
+    for number, (word, target) in enumerate(zip(config.targets, context.targets, strict=True)):
         context.report("export: write", number, len(context.targets))
-        artifact = emit(model, target, context.folder / target.name)
+        forms = forms_for(model, word, config)
+        artifact = emit(model, target, context.folder / target.name, forms=forms)
         check_lint(artifact, target, config, context)
-        exported.append(
-            verify(
+        item = verify(
+            artifact,
+            target=target,
+            data=data,
+            reference=reference,
+            config=config,
+            context=context,
+        )
+        if forms:
+            scored = verify_forms(
                 artifact,
                 target=target,
-                data=data,
-                reference=reference,
+                main=item.joints,
+                sizes=sizes,
                 config=config,
                 context=context,
             )
-        )
+            item = replace(item, forms=scored)
+        exported.append(item)
     context.report("export: write", len(context.targets), len(context.targets))
     return exported

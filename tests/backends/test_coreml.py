@@ -17,6 +17,7 @@ import torch
 
 from edgepose.artifact import Artifact
 from edgepose.backends.coreml import emit, open_executor, package_folder
+from edgepose.backends.lint.subject import lint_artifact
 from edgepose.backends.mil.convert import INPUT_NAME
 from edgepose.backends.mil.interleave import use_pixel_shuffle
 from edgepose.backends.mil.interpreter import Interpreter, Results
@@ -24,14 +25,16 @@ from edgepose.backends.mil.load import Operation, load_program, model_path
 from edgepose.device.geometry import normalise
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import TorchExecutor
+from edgepose.forms import all_forms
 from edgepose.models import build
 from edgepose.models.plan import QuantPlan
-from edgepose.models.pose_model import ModelSpec, PoseModel
+from edgepose.models.pose_model import ModelSpec, PoseModel, at_size
 from edgepose.quant.graph import finish, int8_graph, prepare_calibration
 from edgepose.skeleton import MPII16
-from edgepose.target import Target
+from edgepose.target import Target, load_target
 
 HW = (64, 96)
+OTHER = (96, 64)
 
 
 def target(**changes: Any) -> Target:
@@ -115,7 +118,7 @@ def test_another_process_writes_the_same_bytes_and_nothing_to_the_terminal(
 from pathlib import Path
 from edgepose.backends.coreml import emit
 from edgepose.models.pose_model import PoseModel
-from edgepose.target import Target
+from edgepose.target import Target, load_target
 folder = Path({str(tmp_path)!r})
 target = Target.model_validate_json({target(extra_precisions=()).model_dump_json()!r})
 emit(PoseModel.load(folder / "model"), target, folder / "again")
@@ -308,3 +311,78 @@ def test_core_ml_agrees_with_the_interpreter(artifact: Artifact, crops: np.ndarr
     apple = open_executor(artifact, engine="coreml", precision="fp16").run(crops)
     ours = open_executor(artifact, engine="mil", precision="fp16").run(crops)
     assert relative_error(apple, ours) < 5e-3
+
+
+@pytest.fixture(scope="module")
+def several(quantized: PoseModel, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """Two sizes in one package, and whole-pose packages of both."""
+    forms = all_forms(HW, sizes=[OTHER], batches=[2], joints=True)
+    one = target(extra_precisions=())
+    return emit(quantized, one, tmp_path_factory.mktemp("sizes") / "artifact", forms=forms)
+
+
+def test_one_package_takes_every_size(
+    several: Artifact, artifact: Artifact, quantized: PoseModel
+) -> None:
+    package = package_folder(several)
+    image = load_program(package).images[INPUT_NAME]
+    assert image.sizes == (HW, OTHER)
+    assert several.counted_size_bytes < 1.02 * artifact.counted_size_bytes, "the weights are shared"
+    assert [f for f in lint_artifact(several, target()) if f.level == "error"] == []
+    own = open_executor(several, input_hw=HW, batch=2)
+    crops = np.random.default_rng(0).integers(0, 256, (2, *HW, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(own.run(crops), open_executor(artifact).run(crops))
+    sized = at_size(quantized, OTHER)
+    other = open_executor(several, input_hw=OTHER)
+    crops = crops.transpose(0, 2, 1, 3)[:, :, : OTHER[1]]
+    wanted = TorchExecutor(int8_graph(sized), sized.spec).run(np.ascontiguousarray(crops))
+    assert other.run(crops).shape == wanted.shape
+    in_float = TorchExecutor(sized.module(), sized.spec).run(np.ascontiguousarray(crops))
+    assert relative_error(other.run(crops), in_float) < 1.2 * relative_error(wanted, in_float)
+
+
+@pytest.mark.parametrize("hw", [HW, OTHER])
+def test_a_whole_pose_package_gives_the_joints_of_the_heatmaps(
+    several: Artifact, quantized: PoseModel, hw: tuple[int, int]
+) -> None:
+    codec = quantized.spec.codec
+    coarse = np.random.default_rng(2).integers(0, 256, (4, hw[0] // 8, hw[1] // 8, 3))
+    crops = coarse.astype(np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    heatmaps = open_executor(several, input_hw=hw, gives="heatmaps").run(crops)
+    xy, score = codec.decode(heatmaps)
+    executor = open_executor(several, input_hw=hw, gives="joints")
+    found = executor.run(crops)
+    assert executor.gives == "joints"
+    np.testing.assert_array_equal(found[..., 2], score)
+    wanted = codec.crop_xy(xy, (heatmaps.shape[2], heatmaps.shape[3]))
+    np.testing.assert_allclose(found[..., :2], wanted, atol=0.01)
+
+
+def test_ios16_has_the_same_weights_and_float_arithmetic(
+    quantized: PoseModel, artifact: Artifact, crops: np.ndarray, tmp_path: Path
+) -> None:
+    ios16 = load_target("coreml-ios16", overrides=["extra_precisions=[]"])
+    made = emit(quantized, ios16, tmp_path / "a")
+    operations = load_program(package_folder(made)).operations
+    kinds = {op.kind for op in operations}
+    assert "constexpr_affine_dequantize" in kinds
+    assert not {"quantize", "dequantize"} & kinds
+    assert lint_artifact(made, ios16) == []
+    assert made.counted_size_bytes < artifact.counted_size_bytes
+    wanted = TorchExecutor(quantized.module(), quantized.spec).run(crops)
+    assert relative_error(open_executor(made).run(crops), wanted) < 3e-3
+    ios15 = load_target("coreml-ios15")
+    missing = [f for f in lint_artifact(made, ios15) if f.rule == "operator-os"]
+    assert "constexpr_affine_dequantize" in missing[0].reason
+
+
+def test_ios15_is_fp16_and_refuses_int8(
+    quantized: PoseModel, crops: np.ndarray, tmp_path: Path
+) -> None:
+    ios15 = load_target("coreml-ios15")
+    made = emit(quantized, ios15, tmp_path / "a")
+    assert lint_artifact(made, ios15) == []
+    wanted = TorchExecutor(quantized.module(), quantized.spec).run(crops)
+    assert relative_error(open_executor(made).run(crops), wanted) < 3e-3
+    with pytest.raises(EdgeposeError, match="has no INT8, not even for weights"):
+        emit(quantized, target(minimum_os="iOS15"), tmp_path / "b")

@@ -9,6 +9,7 @@ from typing import Literal
 import edgepose
 from edgepose.artifact import (
     FLOAT_NAMES,
+    JOINTS_LAYOUT,
     CodecContract,
     CropContract,
     Header,
@@ -23,6 +24,7 @@ from edgepose.skeleton import skeleton
 from edgepose.target import Target
 
 HEATMAPS = "heatmap per joint, peak about 1"
+POSE = "x, y in pixels of the input, score (maximum of the heatmap) per joint"
 
 
 def header_of(
@@ -77,6 +79,30 @@ def header_of(
             quantization=_quantization(model, target, facts or {}),
             versions={"edgepose": edgepose.__version__, **{name: version(name) for name in tools}},
         ),
+    )
+
+
+def pose_header(header: Header, *, output_name: str) -> Header:
+    """The header of the same model's whole-pose graph: uint8 NHWC in, joints out."""
+    sides = dict(zip(header.input.layout, header.input.shape, strict=True))
+    image = {
+        "shape": (sides["N"], sides["H"], sides["W"], sides["C"]),
+        "dtype": "uint8",
+        "layout": "NHWC",
+        "range": "0..255",
+    }
+    joints = {
+        "name": output_name,
+        "shape": (*header.output.shape[:2], 3),
+        "layout": JOINTS_LAYOUT,
+        "meaning": POSE,
+    }
+    return header.model_copy(
+        update={
+            "input": header.input.model_copy(update=image),
+            "output": header.output.model_copy(update=joints),
+            "preprocessing": header.preprocessing.model_copy(update={"where": "graph"}),
+        }
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -15,10 +16,12 @@ from edgepose.errors import EdgeposeError
 
 BATCH = 16
 """Images at a time where the model takes any number: enough to fill a core's cache."""
+_TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
 
 
 class OrtExecutor:
-    """(N, H, W, 3) uint8 crops -> (N, J, h, w) float32 heatmaps by an ONNX or ORT-format model.
+    """(N, H, W, 3) uint8 crops -> (N, J, h, w) float32 heatmaps by an ONNX or ORT-format model;
+    of a whole-pose graph (N, J, 3): x, y in crop pixels, score.
 
     model:    the file's bytes
     manifest: its contract; input and output of the model must be what it says
@@ -53,6 +56,7 @@ class OrtExecutor:
         self.manifest = manifest
         self._note = note
         self._check()
+        self.gives = manifest.gives
         first = self.session.get_inputs()[0].shape[0]
         self._batch = first if isinstance(first, int) else None
 
@@ -65,9 +69,11 @@ class OrtExecutor:
         parts = [self.infer(self.prepare(crops[i : i + size])) for i in range(0, len(crops), size)]
         return np.concatenate(parts)
 
-    def prepare(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Normalised (N, 3, H, W) float32, with the code that boards run."""
-        height, width = self.manifest.input.shape[2:]
+    def prepare(self, crops: NDArray[np.uint8]) -> NDArray[Any]:
+        """Normalised (N, 3, H, W) float32, with the code that boards run; where the graph does that
+        itself, the crops in its colour order."""
+        port = self.manifest.input
+        height, width = (port.shape[port.layout.index(axis)] for axis in "HW")
         if crops.ndim != 4 or crops.shape[1:3] != (height, width):
             raise EdgeposeError(
                 f"crops are {crops.shape}; the model takes (N, {height}, {width}, 3)",
@@ -75,15 +81,20 @@ class OrtExecutor:
             )
         pre = self.manifest.preprocessing
         ordered = crops if pre.color == "RGB" else crops[..., ::-1]
+        if pre.where == "graph":
+            return np.ascontiguousarray(ordered)
         return normalise(ordered, pre.mean, pre.std)
 
-    def infer(self, prepared: NDArray[np.float32]) -> NDArray[np.float32]:
+    def infer(self, prepared: NDArray[Any]) -> NDArray[np.float32]:
         name = self.manifest.input.name
         size = self._batch or len(prepared)
-        parts = [
-            self.session.run(None, {name: prepared[i : i + size]})[0]
-            for i in range(0, len(prepared), size)
-        ]
+        parts = []
+        for start in range(0, len(prepared), size):
+            images = prepared[start : start + size]
+            count = len(images)
+            if count < size:  # a fixed batch is filled up with its last image
+                images = np.concatenate([images, images[-1:].repeat(size - count, axis=0)])
+            parts.append(self.session.run(None, {name: images})[0][:count])
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _check(self) -> None:
@@ -93,7 +104,7 @@ class OrtExecutor:
             for tensor in (*self.session.get_inputs(), *self.session.get_outputs())
         ]
         wanted = [
-            (port.name, tuple(port.shape[1:]), "tensor(float)")
+            (port.name, tuple(port.shape[1:]), _TYPES[port.dtype])
             for port in (contract.input, contract.output)
         ]
         if found != wanted:

@@ -26,6 +26,7 @@ from edgepose.backends.mil.load import Operation, Program, Ref, load_program, mo
 from edgepose.backends.mil.quiet import quiet
 from edgepose.backends.onnx_graph.canonical import DEQUANTIZE, QUANTIZE
 from edgepose.errors import EdgeposeError
+from edgepose.forms import MODEL
 from edgepose.target import Target
 
 with quiet():
@@ -39,7 +40,7 @@ _NAMES = {
 }  # fmt: skip
 _MOVES = (
     "reshape", "transpose", "slice_by_index", "concat", "stack", "pixel_shuffle", "max_pool",
-    "upsample_nearest_neighbor", "expand_dims", "squeeze", "identity", "cast",
+    "upsample_nearest_neighbor", "expand_dims", "squeeze", "identity", "cast", "gather",
 )  # fmt: skip
 _HALF_ARRAYS = "iOS16"
 
@@ -146,9 +147,14 @@ def _image(name: str, image: Any, manifest: Manifest | None) -> Iterator[Finding
             "dynamic-shape", name, "any size within a range keeps it off the Neural Engine",
             fix="name the sizes (ct.EnumeratedShapes), or one", level="warning",
         )  # fmt: skip
-    if manifest is not None and (image.height, image.width) != tuple(manifest.input.shape[1:3]):
-        size = f"{image.height}x{image.width}"
-        yield found("contract", name, f"{size}, artifact.json says {manifest.input.shape}")
+    sizes = {(size.height, size.width) for size in image.enumeratedSizes.sizes}
+    if manifest is not None:
+        listed = {v.input_hw for v in manifest.variants if v.role == MODEL}
+        wanted = listed or {tuple(manifest.input.shape[1:3])}
+        have = sizes or {(image.height, image.width)}
+        if have != wanted or (image.height, image.width) != tuple(manifest.input.shape[1:3]):
+            text = ", ".join(f"{h}x{w}" for h, w in sorted(have))
+            yield found("contract", name, f"{text}; artifact.json says {sorted(wanted)}")
 
 
 def _grids(program: Program) -> Iterator[Finding]:

@@ -107,6 +107,10 @@ RULES: dict[str, Rule] = {
     "minimum-os": Rule(
         "error", "the file needs a newer system than the target's", "raise minimum_os, or lower precision"
     ),
+    "weights-only": Rule(
+        "note", "INT8 in the weights alone; the arithmetic is float",
+        "set minimum_os: iOS17 for INT8 arithmetic",
+    ),
     "operator-os": Rule(
         "error", "an operator that the target's system does not have yet",
         "convert with the target's minimum_deployment_target",

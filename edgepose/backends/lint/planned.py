@@ -9,6 +9,7 @@ from torch import fx, nn
 
 from edgepose.backends.lint.findings import Finding, found, in_file
 from edgepose.backends.lint.structure import Net, Step, structure
+from edgepose.backends.mil.convert import system_version
 from edgepose.backends.onnx_graph.canonical import DEQUANTIZE, QUANTIZE
 from edgepose.backends.onnx_graph.export import OPSET
 from edgepose.models.deploy import to_deploy
@@ -18,7 +19,7 @@ from edgepose.quant.pt2e import Q_ANNOTATION_KEY
 from edgepose.quant.quantizer import PoseQuantizer, module_path, moved_inputs
 from edgepose.target import Target
 
-_INT8_WEIGHTS, _INT8_ACTIVATIONS, _MLPROGRAM = 16, 17, 15
+_INT8_WEIGHTS, _INT8_ACTIVATIONS, _MLPROGRAM = 16, 17, 15  # iOS
 # ATen's name (without variant) -> ONNX's, where they differ by more than capitals.
 _ONNX = {
     "conv2d": "Conv", "convolution": "Conv", "conv_transpose2d": "ConvTranspose", "relu": "Relu",
@@ -64,7 +65,7 @@ def lint_planned(
                     activation=MaxGrid, weight=WeightGridPerChannel, float_layers=float_layers
                 ).annotate(graph)
             here += _operators(graph, target)
-            if "int8" in target.precisions and static:
+            if "int8" in target.precisions and static and not _weights_only(target):
                 here += structure(_net(graph), target, planned=float_layers)
         findings += in_file(here, target.name)
     return findings
@@ -77,19 +78,28 @@ def _deployed(network: nn.Module) -> bool:
 def _limits(target: Target) -> Iterator[Finding]:
     int8 = "int8" in target.precisions
     if target.runtime == "coreml":
-        digits = (target.minimum_os or "iOS17").removeprefix("iOS").partition(".")[0]
-        system = int(digits) if digits.isdecimal() else 0
-        if system < _MLPROGRAM or (int8 and system < _INT8_ACTIVATIONS):
-            what = "W8A8" if int8 else "an mlprogram"
-            need = _INT8_ACTIVATIONS if int8 else _MLPROGRAM
+        system = system_version(target.minimum_os)
+        if system < _MLPROGRAM or (int8 and system < _INT8_WEIGHTS):
+            what = "INT8 weights need" if int8 else "an mlprogram needs"
+            need = _INT8_WEIGHTS if int8 else _MLPROGRAM
             yield found(
-                "minimum-os", "", f"{what} needs iOS{need}; the target is {target.minimum_os}",
+                "minimum-os", "", f"{what} iOS{need}; the target is {target.minimum_os}",
                 fix=f"set minimum_os: iOS{need}, or precision: fp16",
+            )  # fmt: skip
+        elif int8 and system < _INT8_ACTIVATIONS:
+            yield found(
+                "weights-only", "",
+                f"{target.minimum_os} has INT8 weights only: a quarter of the bytes, fp16's speed",
             )  # fmt: skip
     elif target.opset is not None and target.opset < OPSET:
         yield found("opset", "", f"files have opset {OPSET}; {target.name} reads {target.opset}")
     if target.limits.dla and int8:
         yield found("dla-qdq", "", "an INT8 file has explicit Q/DQ, which DLA refuses")
+
+
+def _weights_only(target: Target) -> bool:
+    """Whether the target's INT8 is in its weights alone, so that float layers are no islands."""
+    return target.runtime == "coreml" and system_version(target.minimum_os) < _INT8_ACTIVATIONS
 
 
 def _word(node: fx.Node) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from edgepose.artifact import MANIFEST_NAME, Artifact, Manifest
 from edgepose.backends.lint.findings import Finding, in_file
 from edgepose.errors import EdgeposeError
+from edgepose.forms import as_form, form_of
 from edgepose.target import Target
 
 _PACKAGE = ".mlpackage"
@@ -43,8 +44,17 @@ def lint_artifact(artifact: Artifact, target: Target) -> list[Finding]:
         )
     findings: list[Finding] = []
     for name in _models(artifact):
-        findings += in_file(_lint_model(artifact.folder / name, target, manifest), name)
+        own = _manifest_of(artifact, name)
+        findings += in_file(_lint_model(artifact.folder / name, target, own), name)
     return findings
+
+
+def _manifest_of(artifact: Artifact, name: str) -> Manifest:
+    """The contract of one model file: of the form that it is, where it is not the main one."""
+    entries = artifact.manifest.files
+    entry = next(e for e in entries if e.path == name or e.path.startswith(f"{name}/"))
+    form = form_of(artifact, entry.role)
+    return artifact.manifest if form is None else as_form(artifact, form).manifest
 
 
 def _models(artifact: Artifact) -> Iterator[str]:

@@ -59,8 +59,8 @@ def _opened(op: Operation, shapes: Mapping[str, Any], varying: set[str]) -> Argu
     rule = _RULES.get(op.kind)
     if rule is None:
         return None
-    main = op.arguments.get("x", op.arguments.get("values"))
-    rank = len(shapes[next(v.name for v in _flat(main) if isinstance(v, Ref))])
+    data = [v.name for value in op.arguments.values() for v in _flat(value) if isinstance(v, Ref)]
+    rank = max(len(shapes[name]) for name in data if name in shapes)
     return rule(op.arguments, rank)
 
 
@@ -77,6 +77,12 @@ _PER_IMAGE: dict[str, tuple[str, ...]] = {
     "quantize": ("input",),
     "dequantize": ("input",),
     "conv_transpose": ("x",),
+    "floor": ("x",),
+    "sign": ("x",),
+    "abs": ("x",),
+    "clip": ("x",),
+    "log": ("x",),
+    "linear": ("x",),
 }
 
 
@@ -142,6 +148,12 @@ def _reduce(arguments: Arguments, rank: int) -> Arguments | None:
     return arguments if apart else None
 
 
+def _matmul(arguments: Arguments, rank: int) -> Arguments | None:
+    """One side a constant matrix, the other a stack of them per image."""
+    constants = [v for v in (arguments["x"], arguments["y"]) if isinstance(v, np.ndarray)]
+    return arguments if len(constants) == 1 and constants[0].ndim == 2 else None
+
+
 def _pad(arguments: Arguments, rank: int) -> Arguments | None:
     pads = list(np.asarray(arguments["pad"]).reshape(-1))
     return arguments if len(pads) < 2 * rank or not any(pads[:2]) else None
@@ -151,6 +163,13 @@ _RULES: dict[str, Callable[[Arguments, int], Arguments | None]] = {
     "add": _elementwise,
     "sub": _elementwise,
     "mul": _elementwise,
+    "greater": _elementwise,
+    "less": _elementwise,
+    "real_div": _elementwise,
+    "reduce_argmax": _axis_not_first,
+    "gather": _axis_not_first,
+    "gather_along_axis": _axis_not_first,
+    "matmul": _matmul,
     "reshape": _reshape,
     "slice_by_index": _slice_by_index,
     "slice_by_size": _slice_by_size,

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from edgepose.backends.mil.quiet import quiet
+from edgepose.backends.mil.whole_pose import is_network
 from edgepose.errors import EdgeposeError
 
 with quiet():
@@ -26,6 +27,7 @@ with quiet():
 CONVERTER = f"coremltools {ct.__version__}"
 INPUT_NAME = "image"
 OUTPUT_NAME = "heatmaps"
+DEFAULT_OS = "iOS17"
 _AUTHOR = "com.apple.CoreML"
 _MODEL_PATH = f"{_AUTHOR}/model.mlmodel"
 _WEIGHTS_PATH = f"{_AUTHOR}/weights"
@@ -74,9 +76,15 @@ class ImageNetwork(nn.Module):
         return result
 
 
+def system_version(minimum_os: str | None) -> int:
+    """17 for e.g. "iOS17", and where none is named."""
+    digits = (minimum_os or DEFAULT_OS).removeprefix("iOS").partition(".")[0]
+    return int(digits) if digits.isdecimal() else 0
+
+
 def deployment_target(minimum_os: str | None) -> Any:
     """coremltools' constant for e.g. "iOS17"; iOS 17 where none is named."""
-    name = minimum_os or "iOS17"
+    name = minimum_os or DEFAULT_OS
     known = [t.name for t in ct.target if t.name.startswith("iOS")]
     usable = [n for n in known if int(n[3:].partition(".")[0]) >= 15]
     if name not in usable:
@@ -97,20 +105,28 @@ def convert(
     compute: Literal["fp16", "fp32"],
     minimum_os: str | None,
     description: Description,
+    sizes: Sequence[tuple[int, int]] = (),
+    output_name: str = OUTPUT_NAME,
 ) -> dict[str, bytes]:
     """The package's files by relative path.
 
     network: (1, 3, H, W) normalised float32 -> (1, J, h, w); float, or a converted PT2E graph,
              whose quantize and dequantize calls become MIL's
-    compute: the type of everything that is not INT8
+    compute: the type of everything that is not INT8; joints are decoded in fp32 all the same
+    sizes:   where there are more than input_hw, all that the package is to take; the network then
+             names no size
     """
     deployment = deployment_target(minimum_os)
     wrapped = ImageNetwork(network, mean=mean, std=std)
-    example = torch.zeros(1, 3, *input_hw)
     passes = ct.PassPipeline.DEFAULT
     passes.remove_passes(_PASSES_LEFT_OUT)
+    shape: Any = (1, 3, *input_hw)
+    others = [(1, 3, *size) for size in sizes if size != input_hw]
+    if others:
+        shape = ct.EnumeratedShapes([shape, *others], default=shape)
+    half = ct.transform.FP16ComputePrecision(op_selector=is_network)
     with quiet(), torch.no_grad():
-        exported = torch.export.export(wrapped, (example,)).run_decompositions({})
+        exported = _exported(wrapped, input_hw, any_size=bool(others))
         try:
             model = ct.convert(
                 exported,
@@ -118,15 +134,13 @@ def convert(
                 inputs=[
                     ct.ImageType(
                         name=INPUT_NAME,
-                        shape=(1, 3, *input_hw),
+                        shape=shape,
                         color_layout=ct.colorlayout[color],
                     )
                 ],
-                outputs=[ct.TensorType(name=OUTPUT_NAME, dtype=np.float32)],
+                outputs=[ct.TensorType(name=output_name, dtype=np.float32)],
                 minimum_deployment_target=deployment,
-                compute_precision=(
-                    ct.precision.FLOAT16 if compute == "fp16" else ct.precision.FLOAT32
-                ),
+                compute_precision=half if compute == "fp16" else ct.precision.FLOAT32,
                 pass_pipeline=passes,
                 skip_model_load=True,
             )
@@ -136,6 +150,24 @@ def convert(
                 fix="leave the coreml target out, or use operators that Core ML has",
             ) from error
         return _package(model, description)
+
+
+def _exported(network: nn.Module, input_hw: tuple[int, int], *, any_size: bool) -> Any:
+    """torch's program for one size, or for every size of whole 32 pixels."""
+    if not any_size:
+        example = torch.zeros(1, 3, *input_hw)
+        return torch.export.export(network, (example,)).run_decompositions({})
+    height, width = (torch.export.Dim(name, min=2, max=64) for name in ("height", "width"))
+    example = torch.zeros(1, 3, 64, 96)  # two sides that differ: neither is taken for the other
+    try:
+        return torch.export.export(
+            network, (example,), dynamic_shapes=({2: 32 * height, 3: 32 * width},)
+        ).run_decompositions({})
+    except (RuntimeError, ValueError) as error:
+        raise EdgeposeError(
+            f"the network cannot take several sizes: {str(error).splitlines()[0]}",
+            fix="leave stages.export.input_hw out, or the coreml target",
+        ) from error
 
 
 def write_package(files: Mapping[str, bytes], folder: Path) -> Path:

@@ -20,9 +20,10 @@ _RESHAPES = (_aten.reshape.default, _aten.view.default, _aten._unsafe_view.defau
 Shape = tuple[int, int, int, int]
 
 
-def use_pixel_shuffle(graph_module: fx.GraphModule) -> fx.GraphModule:
+def use_pixel_shuffle(graph_module: fx.GraphModule, *, any_size: bool = False) -> fx.GraphModule:
     """Rewrites each interleave of `graph_module` (ATen, fixed batch, float or quantized) in place.
 
+    any_size: without a word of the image's size, so that the graph runs on images of others
     What only looks similar is left as it is.
     """
     graph = graph_module.graph
@@ -35,7 +36,11 @@ def use_pixel_shuffle(graph_module: fx.GraphModule) -> fx.GraphModule:
         conv = _convolution_behind(source)
         with graph.inserting_before(end):
             if conv is None or not _reorder_outputs(graph_module, conv, shape[1]):
-                source = _side_by_side(graph, source, shape)
+                source = (
+                    _picked(graph_module, source, shape[1])
+                    if any_size
+                    else _side_by_side(graph, source, shape)
+                )
             shuffled = graph.call_function(_aten.pixel_shuffle.default, (source, 2))
             rows = graph.call_function(_aten.slice.Tensor, (shuffled, 2, 1, -1))
             image = graph.call_function(_aten.slice.Tensor, (rows, 3, 1, -1))
@@ -121,10 +126,23 @@ def _reorder_outputs(graph_module: fx.GraphModule, conv: fx.Node, channels: int)
         constants.append(weight)
     if any(c.op != "get_attr" or len(c.users) != 1 for c in constants):
         return False
-    order = torch.arange(channels).reshape(PHASES, -1).T.reshape(-1)
+    order = _channel_major(channels)
     for constant in constants:
         _replace_constant(graph_module, constant.target, order)
     return True
+
+
+def _channel_major(channels: int) -> torch.Tensor:
+    """Where each channel of channel-major order stands in phase-major order."""
+    return torch.arange(channels).reshape(PHASES, -1).T.reshape(-1)
+
+
+def _picked(graph_module: fx.GraphModule, source: fx.Node, channels: int) -> fx.Node:
+    """(N, 4C, h, w) phase-major -> channel-major, channel by channel."""
+    name = f"channel_major_{channels}"
+    graph_module.register_buffer(name, _channel_major(channels), persistent=False)
+    order = graph_module.graph.get_attr(name)
+    return graph_module.graph.call_function(_aten.index_select.default, (source, 1, order))
 
 
 def _replace_constant(graph_module: fx.GraphModule, path: str, order: torch.Tensor) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import edgepose.backends.mil.ops_index
 import edgepose.backends.mil.ops_math
 import edgepose.backends.mil.ops_quant
 import edgepose.backends.mil.ops_shape  # noqa: F401  (importing fills the table of operators)
@@ -22,7 +23,10 @@ from edgepose.backends.mil.load import Operation, Program, Ref, Tensor, load_pro
 from edgepose.backends.mil.registry import OPERATORS, check_operators, refuse
 
 Results = dict[str, torch.Tensor]
-_INTEGERS = {"int8": torch.int8, "uint8": torch.uint8, "int32": torch.int32, "bool": torch.bool}
+_INTEGERS = {
+    "int8": torch.int8, "uint8": torch.uint8, "int32": torch.int32, "bool": torch.bool,
+    "int16": torch.int32, "uint16": torch.int32,  # held wider: torch computes little in uint16
+}  # fmt: skip
 
 
 class Interpreter:

@@ -44,11 +44,15 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Image:
-    """An image input: uint8 (height, width, 3) in the order `color` (RGB or BGR)."""
+    """An image input: uint8 (height, width, 3) in the order `color` (RGB or BGR).
+
+    sizes: (height, width) of all that the program takes, its default among them
+    """
 
     height: int
     width: int
     color: str
+    sizes: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,10 @@ def _images(package: Path, description: Any) -> dict[str, Image]:
             raise _unreadable(
                 package, f"input {feature.name} is a {color} image; RGB or BGR is read"
             )
-        images[feature.name] = Image(height=kind.height, width=kind.width, color=color)
+        sizes = tuple((size.height, size.width) for size in kind.enumeratedSizes.sizes)
+        images[feature.name] = Image(
+            kind.height, kind.width, color, sizes or ((kind.height, kind.width),)
+        )
     return images
 
 

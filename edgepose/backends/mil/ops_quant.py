@@ -7,7 +7,12 @@ import torch
 from edgepose.backends.mil.registry import operator, refuse
 
 _RANGES = {"int8": (-128, 127, torch.int8), "uint8": (0, 255, torch.uint8)}
-_CASTS = {"fp16": torch.float16, "fp32": torch.float32, "int32": torch.int32}
+_FLOATS = ("fp16", "fp32")
+_INTEGERS = {
+    "int32": (-(2**31), 2**31 - 1),
+    "int16": (-(2**15), 2**15 - 1),
+    "uint16": (0, 2**16 - 1),
+}
 
 
 def _along(value: torch.Tensor | float, like: torch.Tensor, axis: int | None) -> torch.Tensor:
@@ -69,6 +74,13 @@ def constexpr_affine_dequantize(
 @operator("cast")
 def cast(*, x: torch.Tensor, dtype: str) -> torch.Tensor:
     """Values keep their meaning; the interpreter's rounding of fp16 results does the rest."""
-    if dtype not in _CASTS:
-        raise refuse(f"cast.dtype={dtype}", f"{', '.join(_CASTS)} are read")
-    return x.to(torch.int32) if dtype == "int32" else x.to(torch.float32)
+    if dtype in _FLOATS:
+        return x.to(torch.float32)
+    if dtype == "bool":
+        return x != 0
+    if dtype not in _INTEGERS:
+        raise refuse(f"cast.dtype={dtype}", f"{', '.join((*_FLOATS, *_INTEGERS))}, bool are read")
+    low, high = _INTEGERS[dtype]
+    if x.numel() and not (low <= float(x.min()) and float(x.max()) <= high):
+        raise refuse(f"cast to {dtype} of {float(x.min()):g} to {float(x.max()):g}", "out of range")
+    return x.to(torch.int32)

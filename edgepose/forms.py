@@ -1,0 +1,154 @@
+"""The forms of one network in one artifact: crop sizes, numbers of images, heatmaps or joints.
+
+A form is named by what it takes and gives; its files are told from the main ones by the end of their
+roles and names. `select` gives one of them as an artifact of its own, which every backend can open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from edgepose.artifact import Artifact, Gives, Header, VariantContract
+from edgepose.errors import EdgeposeError
+
+MODEL = "model"
+
+
+@dataclass(frozen=True)
+class Form:
+    """input_hw: crop (height, width); batch: images at once; gives: "heatmaps" or "joints"."""
+
+    input_hw: tuple[int, int]
+    batch: int = 1
+    gives: Gives = "heatmaps"
+
+    def __str__(self) -> str:
+        return f"{self.input_hw[0]}x{self.input_hw[1]}, batch {self.batch}, {self.gives}"
+
+
+def all_forms(
+    own_hw: tuple[int, int],
+    *,
+    sizes: Sequence[tuple[int, int]] = (),
+    batches: Sequence[int] = (1,),
+    joints: bool = False,
+) -> tuple[Form, ...]:
+    """Every combination, the model's own size for one image first."""
+    hw = dict.fromkeys((own_hw, *sizes))
+    counts = sorted({1, *batches})
+    gives: tuple[Gives, ...] = ("heatmaps", "joints") if joints else ("heatmaps",)
+    return tuple(Form(size, batch, what) for what in gives for size in hw for batch in counts)
+
+
+def suffix_of(form: Form, own_hw: tuple[int, int], *, any_batch: bool) -> str:
+    """What a form's roles and file names end with: "" for the main one, or e.g. "_192x144_b8".
+
+    any_batch: a file takes any number of images, so that all batches share it
+    """
+    parts = [] if form.input_hw == own_hw else ["{}x{}".format(*form.input_hw)]
+    if form.batch > 1 and not any_batch:
+        parts.append(f"b{form.batch}")
+    if form.gives == "joints":
+        parts.append("joints")
+    return "".join(f"_{part}" for part in parts)
+
+
+def variant_of(form: Form, suffix: str, header: Header) -> VariantContract:
+    """The manifest's entry of a form; header: as it would be if the form were the main file."""
+    return VariantContract(
+        input_hw=form.input_hw,
+        batch=form.batch,
+        gives=form.gives,
+        role=f"{MODEL}{suffix}",
+        input=header.input,
+        output=header.output,
+        where=header.preprocessing.where,
+    )
+
+
+def forms_in(artifact: Artifact) -> tuple[Form, ...]:
+    """The forms that an artifact lists; its main file alone where it lists none."""
+    manifest = artifact.manifest
+    if manifest.variants:
+        return tuple(Form(v.input_hw, v.batch, v.gives) for v in manifest.variants)
+    batch = manifest.input.shape[0]
+    return (Form(artifact.input_hw, batch if isinstance(batch, int) else 1, manifest.gives),)
+
+
+def sizes_in(artifact: Artifact) -> tuple[tuple[int, int], ...]:
+    """The crop sizes to choose from, see input_sizes.py."""
+    return tuple(dict.fromkeys(form.input_hw for form in forms_in(artifact)))
+
+
+def select(
+    artifact: Artifact,
+    *,
+    input_hw: tuple[int, int] | None = None,
+    batch: int | None = None,
+    gives: Gives | None = None,
+) -> Artifact:
+    """The artifact as one of its forms: that form's contract, and its files under the main roles.
+
+    input_hw: None: the main file's; batch: None: the smallest; gives: None: what the main file gives
+    Raises EdgeposeError naming the forms that there are.
+    """
+    if input_hw is None and batch is None and gives is None:
+        return artifact
+    manifest = artifact.manifest
+    hw = artifact.input_hw if input_hw is None else (input_hw[0], input_hw[1])
+    what = manifest.gives if gives is None else gives
+    fits = [f for f in forms_in(artifact) if (f.input_hw, f.gives) == (hw, what)]
+    form = (
+        min(fits, key=lambda f: f.batch, default=None)
+        if batch is None
+        else next((f for f in fits if f.batch == batch), None)
+    )
+    if form is None:
+        wanted = f"{hw[0]}x{hw[1]}{'' if batch is None else f', batch {batch}'}, {what}"
+        raise EdgeposeError(
+            f"{artifact.folder} has no form for {wanted}",
+            fix=f"use one of: {'; '.join(map(str, forms_in(artifact)))}; or export with that form",
+        )
+    return artifact if not manifest.variants else as_form(artifact, form)
+
+
+def as_form(artifact: Artifact, form: Form) -> Artifact:
+    """The artifact with `form` as its main file; `form` is one that it lists."""
+    manifest = artifact.manifest
+    variant = next(
+        v
+        for v in manifest.variants
+        if (v.input_hw, v.batch, v.gives) == (form.input_hw, form.batch, form.gives)
+    )
+    suffix = variant.role.removeprefix(MODEL)
+    files = tuple(
+        f.model_copy(update={"role": f.role.removesuffix(suffix)})
+        for f in manifest.files
+        if _suffix_in(f.role, manifest.variants) == suffix
+    )
+    preprocessing = manifest.preprocessing.model_copy(update={"where": variant.where})
+    update = {
+        "input": variant.input,
+        "output": variant.output,
+        "preprocessing": preprocessing,
+        "files": files,
+        "variants": (),
+    }
+    return replace(artifact, manifest=manifest.model_copy(update=update))
+
+
+def form_of(artifact: Artifact, role: str) -> Form | None:
+    """The first form whose file has that role, None where it is one of the main files."""
+    variants = artifact.manifest.variants
+    suffix = _suffix_in(role, variants)
+    if not suffix:
+        return None
+    found = (v for v in variants if v.role.removeprefix(MODEL) == suffix)
+    return next((Form(v.input_hw, v.batch, v.gives) for v in found), None)
+
+
+def _suffix_in(role: str, variants: Sequence[VariantContract]) -> str:
+    """What tells a role from the main file's: the longest suffix of a variant that it ends with."""
+    suffixes = {v.role.removeprefix(MODEL) for v in variants}
+    return max((s for s in suffixes if role.endswith(s)), key=len, default="")

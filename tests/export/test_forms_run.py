@@ -1,0 +1,167 @@
+"""A recipe that exports several sizes, batches and whole-pose graphs, to the bundle."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from edgepose.artifact import Artifact
+from edgepose.backends import onnx_mobile
+from edgepose.cli import main
+from edgepose.errors import EdgeposeError
+from edgepose.forms import Form, forms_in, sizes_in
+from edgepose.models import build
+from edgepose.models.pose_model import ModelSpec, PoseModel
+from edgepose.models.widths import fit_widths
+
+PHONE = "version: 1\nextends: onnx-android\nprecision: fp32\n"
+FORMS = [
+    Form(hw, batch, gives)
+    for gives in ("heatmaps", "joints")
+    for hw in ((64, 64), (96, 64))
+    for batch in (1, 4)
+]
+
+
+def compress(recipe: Path, out: Path, *words: str) -> Result:
+    command = ["compress", "--recipe", str(recipe), "--out", str(out), *words]
+    return CliRunner().invoke(main, command)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ResNet-18 with an eighth of its channels, untrained, exported in float in eight forms."""
+    folder = tmp_path_factory.mktemp("forms")
+    torch.manual_seed(0)
+    network = build("resnet18", num_joints=16)
+    shapes = {
+        key: torch.Size(
+            n // 8 if d < 2 and n % 16 == 0 and n > 16 else n for d, n in enumerate(value.shape)
+        )
+        for key, value in network.state_dict().items()
+    }
+    network = fit_widths(network, shapes)
+    with torch.no_grad():
+        for key, value in network.state_dict().items():
+            if value.ndim == 4:
+                value.copy_(torch.randn(value.shape) * (2 / value[0].numel()) ** 0.5)
+            elif value.ndim == 1:
+                value.fill_(float(key.endswith(("weight", "running_var"))))
+    spec = ModelSpec("resnet18", 16, (64, 64), "mpii16", domain="synthetic-people-v1")
+    PoseModel(spec, {}).with_module(network.eval()).save(folder / "mine")
+    path, phone = folder / "forms.yaml", folder / "phone.yaml"
+    phone.write_text(PHONE, encoding="utf-8")
+    path.write_text(
+        f"""version: 1
+name: forms
+data: {{source: synthetic, train: 8, val: 12, calibration: 32}}
+student: {{arch: resnet18, input_hw: [64, 64], checkpoint: mine}}
+stages:
+  export:
+    targets: [{phone}]
+    input_hw: [[96, 64]]
+    batch: [1, 4]
+    pose_graphs: [{phone}]
+""",
+        encoding="utf-8",
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(recipe: Path) -> Path:
+    found = compress(recipe, recipe.parent / "out")
+    assert found.exit_code == 0, found.output
+    assert "other joints than its heatmaps" not in found.output
+    return (recipe.parent / "out" / "forms" / "latest").resolve()
+
+
+@pytest.fixture(scope="module")
+def row(run: Path) -> dict[str, Any]:
+    (row,) = json.loads((run / "report.json").read_text())["artifacts"]
+    return row
+
+
+def test_the_manifest_lists_every_form_and_each_one_runs(run: Path) -> None:
+    artifact = Artifact.load(run / "artifacts" / "phone")
+    assert list(forms_in(artifact)) == FORMS
+    assert sizes_in(artifact) == ((64, 64), (96, 64))
+    assert artifact.counted_files == ("model.ort",)
+    rng = np.random.default_rng(0)
+    for form in FORMS:
+        executor = onnx_mobile.open_executor(
+            artifact, threads=1, input_hw=form.input_hw, batch=form.batch, gives=form.gives
+        )
+        crops = rng.integers(0, 256, (form.batch, *form.input_hw, 3)).astype(np.uint8)
+        h, w = form.input_hw
+        expected = (16, h // 4, w // 4) if form.gives == "heatmaps" else (16, 3)
+        assert executor.run(crops).shape == (form.batch, *expected)
+
+
+def test_every_form_is_scored_at_its_own_size(row: dict[str, Any]) -> None:
+    found = [Form(tuple(v["input_hw"]), v["batch"], v["gives"]) for v in row["variants"]]
+    assert found == FORMS[1:], "the main file is the row itself"
+    by_form = dict(zip(found, row["variants"], strict=True))
+    assert all(v["metrics"]["pckh@0.5"]["persons"] == 12 for v in row["variants"])
+    for form, variant in by_form.items():
+        heatmaps = by_form.get(Form(form.input_hw, form.batch, "heatmaps"))
+        if form.gives == "joints" and heatmaps is not None:
+            assert variant["metrics"] == heatmaps["metrics"], "the same joints score the same"
+    small, large = (by_form[Form(hw, 4, "heatmaps")] for hw in ((64, 64), (96, 64)))
+    assert small["file"].endswith("/model.ort")
+    assert large["file"].endswith("/model_96x64.ort")
+    assert small["joint_shift_px"]["against"] == large["joint_shift_px"]["against"]
+
+
+def test_the_report_and_the_model_card_show_the_forms(run: Path, tmp_path: Path) -> None:
+    text = (run / "report.md").read_text()
+    assert "| phone | 96x64 | 4 | joints |" in text
+    assert "96x64" in (run / "report.html").read_text()
+    bundled = tmp_path / "pose.zip"
+    command = ["bundle", str(run / "artifacts" / "phone"), "--to", str(bundled)]
+    found = CliRunner().invoke(main, command)
+    assert found.exit_code == 0, found.output
+    with zipfile.ZipFile(bundled) as archive:
+        archive.extractall(tmp_path)
+        names = {name.split("/", 1)[1] for name in archive.namelist()}
+    assert {"model.ort", "model_96x64.ort", "model_96x64_joints.ort"} <= names
+    whole = Artifact.load(tmp_path / "resnet18-64x64-fp32-phone")
+    assert list(forms_in(whole)) == FORMS
+    card = (whole.folder / "MODEL_CARD.md").read_text()
+    assert "`model_96x64_joints.ort`" in card
+    readme = (whole.folder / "samples" / "kotlin" / "README.md").read_text()
+    assert "nearest above" in readme, "how to choose a size by the box"
+
+
+def test_a_form_that_is_not_there_is_refused_by_name(run: Path) -> None:
+    artifact = Artifact.load(run / "artifacts" / "phone")
+    with pytest.raises(EdgeposeError, match="has no form for 128x128") as caught:
+        onnx_mobile.open_executor(artifact, input_hw=(128, 128))
+    assert "96x64, batch 4, joints" in caught.value.fix
+    with pytest.raises(EdgeposeError, match="batch 2"):
+        onnx_mobile.open_executor(artifact, batch=2)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("stages.export.input_hw=[[100, 64]]", "multiples of 32"),
+        ("stages.export.input_hw=[[96, 64], [96, 64]]", "named twice"),
+        ("stages.export.batch=[0]", "batch"),
+        ("stages.export.pose_graphs=[host]", "not among the targets"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_runs(
+    recipe: Path, tmp_path: Path, setting: str, message: str
+) -> None:
+    found = compress(recipe, tmp_path, "--set", setting)
+    assert found.exit_code == 2
+    assert message in " ".join(found.output.split())
+    assert list(tmp_path.iterdir()) == []
