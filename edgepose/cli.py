@@ -13,6 +13,7 @@ from edgepose.commands import (
     cache,
     compress,
     data,
+    doctor,
     eval,
     lint,
     predict,
@@ -74,5 +75,6 @@ for _command in (
     targets.targets,
     data.data,
     cache.cache,
+    doctor.doctor,
 ):
     main.add_command(_command)
