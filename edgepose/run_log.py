@@ -66,10 +66,11 @@ def _warnings_logged() -> Iterator[None]:
     shown = warnings.showwarning
 
     def show(
-        message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: Any
-    ) -> None:
+        message: Warning | str, category: type[Warning], filename: str, lineno: int,
+        file: TextIO | None = None, line: str | None = None,
+    ) -> None:  # fmt: skip
         told("%s:%s: %s: %s", filename, lineno, category.__name__, message)
-        shown(message, category, filename, lineno, *rest)
+        shown(message, category, filename, lineno, file, line)
 
     warnings.showwarning = show
     try:

@@ -32,7 +32,7 @@ def cache_list(as_json: bool) -> None:
         print_json({"folder": folder, "limit_bytes": limit, "entries": rows})
         return
     if found:
-        rows = [
+        lines = [
             (
                 f"{e.size_bytes / 1e6:.1f} MB",
                 datetime.fromtimestamp(e.used).strftime("%Y-%m-%d %H:%M"),
@@ -41,7 +41,7 @@ def cache_list(as_json: bool) -> None:
             )
             for e in found
         ]
-        print_table(("size", "used", "sha256", "name"), rows)
+        print_table(("size", "used", "sha256", "name"), lines)
     total = sum(e.size_bytes for e in found)
     click.echo(f"{total / 1e6:.1f} MB of {limit / 1e6:.0f} MB in {downloads_folder()}")
 
