@@ -126,8 +126,10 @@ def _nested(model: type[BaseModel], seen: Models) -> None:
                 _nested(other, seen)
 
 
-def table(model: type[BaseModel], *, skip: tuple[str, ...] = ()) -> str:
-    """Every key of a section: type, default, meaning."""
+def table(
+    model: type[BaseModel], *, skip: tuple[str, ...] = (), defaults: Mapping[str, str] | None = None
+) -> str:
+    """Every key of a section: type, default, meaning. defaults: where the model does not know them."""
     properties = model.model_json_schema()["properties"]
     said = meanings(model)
     hidden = {k for k, v in properties.items() if "const" in v}  # says itself what it is
@@ -135,7 +137,8 @@ def table(model: type[BaseModel], *, skip: tuple[str, ...] = ()) -> str:
     for name, field in model.model_fields.items():
         if name not in skip and name not in hidden:
             default = field.get_default(call_default_factory=True, validated_data={})
-            cells = (f"`{name}`", _type(properties[name]), _default(default), said.get(name, ""))
+            shown = (defaults or {}).get(name) or _default(default)
+            cells = (f"`{name}`", _type(properties[name]), shown, said.get(name, ""))
             rows.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
     return "\n".join(rows)
 
@@ -159,7 +162,7 @@ def recipes() -> str:
         + (builtin_folder("recipes") / "smoke.yaml").read_text()
         + "```\n",
         "## The whole recipe\n\n`version` is `1`. `data`, `teacher` and `stages` are below.\n\n"
-        + table(_Head, skip=("student", "budget")),
+        + table(_Head, skip=("student", "budget"), defaults={"name": "the file's name"}),
         "## student\n\n`arch` is one of "
         + ", ".join(f"`{name}`" for name in ARCHITECTURES)
         + ", `hrnet_wN` of any width, or `package.module:name` of your own.\n\n"

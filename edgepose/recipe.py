@@ -152,8 +152,8 @@ class Budget(_Strict):
 
 
 class _Head(_Strict):
-    """The keys whose meaning does not depend on a stage or a data source. name: of the report's folder,
-    the file's own where it is left out; description: one line for people; seed: of weights, batches and
+    """The keys whose meaning does not depend on a stage or a data source. name: of the report's folder;
+    description: one line for people; seed: of weights, batches and
     augmentation; metric: what budgets, drops and tables are in; flip_test: score models in
     torch with the heatmaps of the mirrored crop averaged in; artifacts are scored as devices run them."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,19 @@ def test_exit_code_and_json(
     assert said["healthy"] is (code == 0)
     assert {f["group"] for f in said["findings"]} == {"system", "packages", "host"}
     assert CliRunner().invoke(main, ["doctor", "--target", "host"]).exit_code == code
+
+
+@pytest.mark.parametrize("module", ["pydantic", "rich", "packaging"])
+def test_it_speaks_even_where_it_cannot_look(module: str) -> None:
+    code = f"import sys; sys.modules[{module!r}] = None; from edgepose.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "doctor"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    (said,) = (line for line in done.stderr.splitlines() if "missing or broken" in line)
+    assert module in said
+    assert "fix: pip install" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_without_package_data_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,10 +22,15 @@ def doctor(context: click.Context, names: tuple[str, ...], as_json: bool) -> Non
     """
     from dataclasses import asdict
 
-    from edgepose.doctor import diagnose
-    from edgepose.report.doctor import doctor_text
-    from edgepose.report.terminal import wants_color
-    from edgepose.target import list_targets, load_target
+    try:
+        from edgepose.doctor import diagnose
+        from edgepose.report.doctor import doctor_text
+        from edgepose.report.terminal import wants_color
+        from edgepose.target import list_targets, load_target
+    except ImportError as error:  # what doctor itself is made of
+        click.secho(f"error: a core package is missing or broken: {error}", fg="red", err=True)
+        click.echo("  fix: pip install -c constraints.txt -e . in edgepose's folder", err=True)
+        context.exit(1)
 
     found = diagnose([load_target(name) for name in names or list_targets()])
     if as_json:
