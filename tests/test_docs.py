@@ -124,7 +124,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
 def test_commands_on_a_page_are_real(page: Path) -> None:
     """Lines of code and inline commands that name their options; the tutorial's are also run."""
     blocks = re.findall(r"^```bash.*?\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     lines += re.findall(r"^    (edgepose .*)$", page.read_text(), re.MULTILINE)
     if page.stem == "claims":
         return  # its table has commands with `...` for paths

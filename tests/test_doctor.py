@@ -96,6 +96,19 @@ def test_windows_is_refused_with_the_way_round(monkeypatch: pytest.MonkeyPatch) 
     assert "WSL 2" in (system.get or "")
 
 
+def test_on_windows_it_runs_without_what_windows_lacks() -> None:
+    """No fcntl there: doctor is the one command that must come through and say so."""
+    code = (
+        "import sys; sys.modules['fcntl'] = None; import edgepose.doctor as d; "
+        "d.platform.system = lambda: 'Windows'; "
+        "d.diagnose.__kwdefaults__['try_imports'] = lambda names: {}; "
+        "from edgepose.cli import main; main(['doctor', '--target', 'host'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "run it inside WSL 2" in done.stdout
+
+
 def test_text_fits_80_columns_and_names_every_target() -> None:
     result = diagnose([load_target(name) for name in list_targets()], try_imports=healthy)
     text = doctor_text(result)
