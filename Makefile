@@ -3,7 +3,7 @@ VENV   ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 BIN     = $(VENV)/bin
 
-.PHONY: demo test prove lint smoke install clean
+.PHONY: demo test prove lint smoke docs install clean
 
 demo: install
 	$(BIN)/edgepose compress --recipe recipes/resnet18_5mb.yaml
@@ -17,14 +17,18 @@ prove: install
 	$(BIN)/pytest tests/slow -rs
 
 lint: install
-	$(BIN)/ruff check edgepose tests benchmarks
-	$(BIN)/ruff format --check edgepose tests benchmarks
+	$(BIN)/ruff check edgepose tests benchmarks docs
+	$(BIN)/ruff format --check edgepose tests benchmarks docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 smoke: install
 	$(BIN)/edgepose compress --recipe recipes/smoke.yaml
 	$(BIN)/edgepose bench --target host --quick
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo build/site/index.html
 
 install: $(VENV)/.installed
 

@@ -49,6 +49,7 @@ from edgepose.metrics.metric import Metric
 from edgepose.models.pose_model import ModelSpec, PoseModel, at_size
 from edgepose.preflight import check_plan
 from edgepose.processes import ALONE, Processes
+from edgepose.progress import Lines, duration
 from edgepose.recipe import Recipe, Teacher
 from edgepose.recipe_sections import Budget
 from edgepose.report.record import VariantRecord
@@ -61,6 +62,7 @@ from edgepose.rows import (
     stage_row,
     variant_record,
 )
+from edgepose.run_log import LOG, run_log, told
 from edgepose.run_report import write_report
 from edgepose.stages import export
 from edgepose.store import Store
@@ -96,7 +98,14 @@ class Run:
     def warn(self, message: str) -> None:
         if message not in self.warnings:
             self.warnings.append(message)
+            told("%s", message)
             self.print_warning(message)
+
+    def add(self, scored: Scored) -> None:
+        """One more row of the report."""
+        self.rows.append(scored)
+        metrics = ", ".join(f"{name} {m.value:.1f}" for name, m in scored.row.metrics.items())
+        LOG.info("%s: %s, run by %s", scored.row.name, metrics, scored.row.executor)
 
     def evaluation_set(self, spec: ModelSpec) -> EvaluationSet:
         key = spec.input_hw, spec.codec.alignment
@@ -179,8 +188,12 @@ def run_stage(
     """
     module = registry.stages().module(word)
 
+    made = False
+
     def make(work: Path, out: Path) -> None:
-        started = time.monotonic()
+        nonlocal made
+        started, made = time.monotonic(), True
+        LOG.info("%s: begins", item or word)
         context = run.context(work)
         result = module.run(model, config, context)
         result.save(out / "model")
@@ -193,6 +206,8 @@ def run_stage(
 
     folder = run.store.item(item or word, run.inputs(word, model, config), make, join=join)
     notes = json.loads((folder / "notes.json").read_text())
+    took = duration(notes["duration_s"])
+    LOG.info("%s: %s", item or word, f"done in {took}" if made else f"kept from before ({took})")
     return PoseModel.load(folder / "model"), notes
 
 
@@ -243,7 +258,7 @@ def score_stage(
         weights_sha256=model.sha256,
         duration_s=notes.get("duration_s"),
     )
-    run.rows.append(scored)
+    run.add(scored)
 
 
 def export_stage(run: Run, config: export.Config, model: PoseModel, notes: dict[str, Any]) -> Path:
@@ -251,6 +266,7 @@ def export_stage(run: Run, config: export.Config, model: PoseModel, notes: dict[
 
     def make(work: Path, out: Path) -> None:
         started = time.monotonic()
+        LOG.info("export: begins")
         context, reference = run.context(work), run.plain_joints
         assert reference is not None, "the model was scored"
         facts: dict[str, Any] = {}
@@ -329,7 +345,7 @@ def artifact_rows(run: Run, folder: Path, model: PoseModel, run_folder: Path) ->
             macs=stage.macs or 0,
             variants=artifact_variants(run, folder, artifact, target, model, run_folder),
         )
-        run.rows.append(scored)
+        run.add(scored)
 
 
 def compress(
@@ -353,7 +369,8 @@ def compress(
     store = Store(root / "stages", processes)
     config = recipe.stage("export")
     targets = tuple(load_target(name) for name in config.targets) if config else ()  # type: ignore[attr-defined]
-    with store.lock():
+    with store.lock(), run_log(root, active=processes.is_first) as log:
+        report = _logged(report) if processes.is_first else report
         if processes.is_first:
             for stale in root.glob(f"{UNFINISHED}*"):  # of a run that was killed while written
                 shutil.rmtree(stale, ignore_errors=True)
@@ -390,9 +407,20 @@ def compress(
         seconds = time.monotonic() - started
         return Path(
             processes.first(
-                lambda: str(_write_run(run, root, start, model, exported, seconds=seconds))
+                lambda: str(_write_run(run, root, start, model, exported, log, seconds=seconds))
             )
         )
+
+
+def _logged(report: ReportProgress) -> ReportProgress:
+    """The same report of progress, which also lands in the log."""
+    lines = Lines(LOG.info)
+
+    def both(what: str, done: int, total: int) -> None:
+        lines(what, done, total)
+        report(what, done, total)
+
+    return both
 
 
 def _write_run(
@@ -401,6 +429,7 @@ def _write_run(
     start: PoseModel,
     model: PoseModel,
     exported: Path | None,
+    log: Path,
     *,
     seconds: float,
 ) -> Path:
@@ -421,7 +450,10 @@ def _write_run(
         final = root / name
         while final.exists():
             final = final.with_name(final.name + "b")
+        LOG.info("done in %s: %s", duration(seconds), final)
+        shutil.copyfile(log, temporary / log.name)
         replace_folder(temporary, final)
+        log.unlink()
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     link = root / ".latest"

@@ -58,12 +58,13 @@ class Weights(_Strict):
 
 
 class Student(Weights):
-    """The network to make small. input_hw: (height, width) of the crop that it sees, pixels."""
+    """The network to make small. arch: its name; input_hw: (height, width) of the crop that it sees,
+    pixels, multiples of 32; num_joints, skeleton: null: the data set's."""
 
     arch: str
     input_hw: tuple[int, int]
-    num_joints: Annotated[int, Field(ge=1, le=1000)] | None = None  # None: the data set's
-    skeleton: str | None = None  # None: the data set's
+    num_joints: Annotated[int, Field(ge=1, le=1000)] | None = None
+    skeleton: str | None = None
 
     @field_validator("input_hw")
     @classmethod
@@ -101,7 +102,8 @@ def _macs(value: object) -> object:
 class Budget(_Strict):
     """Limits of the result; those that are named hold together. size_mb: largest counted file, 10^6
     bytes; macs: multiply-accumulates of one image, 1.2e9 or "1.2 GMAC"; latency_ms: of one image on the
-    target `latency_on`, by the cost model; max_drop: points of the metric."""
+    target `latency_on`, by the cost model; latency_on: that target's name; max_drop: points of the
+    metric."""
 
     size_mb: Annotated[float, Field(gt=0)] | None = None
     macs: Annotated[float, Field(gt=0), BeforeValidator(_macs)] | None = None
@@ -124,7 +126,9 @@ class Budget(_Strict):
 
 
 class Head(_Strict):
-    """The keys whose meaning does not depend on a stage or a data source. flip_test: score models in
+    """The keys whose meaning does not depend on a stage or a data source. name: of the report's folder;
+    description: one line for people; seed: of weights, batches and
+    augmentation; metric: what budgets, drops and tables are in; flip_test: score models in
     torch with the heatmaps of the mirrored crop averaged in; artifacts are scored as devices run them."""
 
     name: str
@@ -147,6 +151,8 @@ class Head(_Strict):
 
 
 class TeacherHead(Weights):
+    """arch: of the network to train here; of a checkpoint file it is read off the tensors."""
+
     arch: str | None = None
 
     @model_validator(mode="after")

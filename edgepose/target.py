@@ -97,6 +97,27 @@ class Limits(_Strict):
     float_operators: tuple[str, ...] = ()
 
 
+class Tool(_Strict):
+    """A program on this computer. command: looked up in PATH; purpose: what asks for it; get: how it
+    is had."""
+
+    command: Annotated[str, Field(min_length=1)]
+    purpose: Annotated[str, Field(min_length=1)]
+    get: Annotated[str, Field(min_length=1)]
+
+
+class Needs(_Strict):
+    """What a target asks for beside edgepose; read by `edgepose doctor`.
+
+    packages: distributions here that write and check its files; tools: programs here that reach or build
+    for a device; device: what the device itself must have, in words
+    """
+
+    packages: tuple[str, ...] = ()
+    tools: tuple[Tool, ...] = ()
+    device: tuple[str, ...] = ()
+
+
 class Target(_Strict):
     """What a device takes: `runtime` is a file in edgepose/backends, `precision` the main file's.
 
@@ -123,6 +144,7 @@ class Target(_Strict):
     size_limit_mb: Annotated[float, Field(gt=0)] | None = None
     device: Annotated[str, AfterValidator(_transport)] | None = None
     hardware: Hardware | None = None
+    needs: Needs = Needs()
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgepose.commands.shared import Command
+from edgepose.commands.shared import Command, json_option, print_json
 
 
 @click.command(
@@ -21,8 +21,13 @@ from edgepose.commands.shared import Command
     "--run", default=None, type=click.Path(path_type=Path),
     help="The finished run that scored it [default: the one that it lies in].",
 )  # fmt: skip
-def bundle(artifact: Path, to: Path, run: Path | None) -> None:
+@json_option
+def bundle(artifact: Path, to: Path, run: Path | None, as_json: bool) -> None:
     """Write an artifact for an app: model, scores, model card, licences and sample code."""
     from edgepose.bundle import bundle as write
 
-    click.echo(str(write(artifact, to, run=run)))
+    written = write(artifact, to, run=run)
+    if as_json:
+        print_json({"bundle": str(written)})
+    else:
+        click.echo(str(written))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from edgepose.commands.shared import CONTEXT, Command, json_option, print_json
+from edgepose.commands.shared import CONTEXT, Command, json_option, print_json, print_table
 
 
 @click.group(context_settings=CONTEXT)
@@ -31,17 +31,28 @@ def cache_list(as_json: bool) -> None:
         folder = str(downloads_folder())
         print_json({"folder": folder, "limit_bytes": limit, "entries": rows})
         return
-    for e in found:
-        used = datetime.fromtimestamp(e.used).strftime("%Y-%m-%d %H:%M")
-        state = f"sha256 {e.sha256[:12]}" if e.sha256 else "not whole"
-        click.echo(f"{e.size_bytes / 1e6:>9.1f} MB  {used}  {state:<19}  {e.name}")
+    if found:
+        lines = [
+            (
+                f"{e.size_bytes / 1e6:.1f} MB",
+                datetime.fromtimestamp(e.used).strftime("%Y-%m-%d %H:%M"),
+                e.sha256[:12] if e.sha256 else "not whole",
+                e.name,
+            )
+            for e in found
+        ]
+        print_table(("size", "used", "sha256", "name"), lines)
     total = sum(e.size_bytes for e in found)
     click.echo(f"{total / 1e6:.1f} MB of {limit / 1e6:.0f} MB in {downloads_folder()}")
 
 
 @cache.command("clear", cls=Command, example="edgepose cache clear")
-def cache_clear() -> None:
+@json_option
+def cache_clear(as_json: bool) -> None:
     """Remove every downloaded checkpoint."""
     from edgepose.fetch import clear, downloads_folder
 
+    if as_json:
+        print_json({"removed_bytes": clear(), "folder": str(downloads_folder())})
+        return
     click.echo(f"{clear() / 1e6:.1f} MB removed from {downloads_folder()}")

@@ -35,7 +35,7 @@ def _compress(
     from edgepose.report.schema import load_report
     from edgepose.report.terminal import report_text, wants_color
 
-    with progress_bars() as progress:
+    with progress_bars(logged=True) as progress:
         run = api.compress(recipe, overrides=overrides, out=out, progress=progress, warn=warn)
     if not is_first():
         return

@@ -27,14 +27,18 @@ def data() -> None:
 @click.option(
     "--to", "path", default="people.png", show_default=True, type=click.Path(path_type=Path)
 )
-def preview(count: int, split: str, path: Path) -> None:
+@json_option
+def preview(count: int, split: str, path: Path, as_json: bool) -> None:
     """Draw synthetic people with their labels on one sheet."""
     from edgepose import registry
     from edgepose.data.preview import contact_sheet
 
     module = registry.sources().module("synthetic")
     contact_sheet(module.open_split(module.Config(), split), count, path, columns=8, scale=1.0)
-    click.echo(str(path))
+    if as_json:
+        print_json({"sheet": str(path)})
+    else:
+        click.echo(str(path))
 
 
 @data.command(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgepose.commands.shared import Command, json_option, print_json, warn
+from edgepose.commands.shared import Command, json_option, print_json, print_table, warn
 
 
 @click.command(
@@ -51,8 +51,10 @@ def lint(
         if as_json:
             print_json({name: asdict(rule) for name, rule in RULES.items()})
             return
-        for name, rule in RULES.items():
-            click.echo(f"{rule.level:<8} {name:<24} {rule.what}")
+        print_table(
+            ("level", "rule", "what it finds"),
+            [(rule.level, name, rule.what) for name, rule in RULES.items()],
+        )
         return
     if (path is None) == (recipe is None):
         raise click.UsageError("give either a PATH or --recipe")

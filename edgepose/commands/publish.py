@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgepose.commands.shared import Command, progress_bars
+from edgepose.commands.shared import Command, json_option, print_json, progress_bars
 
 
 @click.command(
@@ -21,10 +21,14 @@ from edgepose.commands.shared import Command, progress_bars
     "--photographs", multiple=True, metavar="coco:LABELS.json,IMAGES",
     help="Score it on these, too, for the card. Repeatable.",
 )  # fmt: skip
-def publish(run: Path, to: Path, photographs: tuple[str, ...]) -> None:
+@json_option
+def publish(run: Path, to: Path, photographs: tuple[str, ...], as_json: bool) -> None:
     """Turn a run's float network into a checkpoint to hand on, with a model card."""
     from edgepose.publish import publish as write
 
     with progress_bars() as progress:
         folder = write(run, to, photographs=photographs, progress=progress)
-    click.echo(str(folder))
+    if as_json:
+        print_json({"checkpoint": str(folder)})
+    else:
+        click.echo(str(folder))

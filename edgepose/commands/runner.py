@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgepose.commands.shared import Command
+from edgepose.commands.shared import Command, json_option, print_json
 
 
 @click.command(
@@ -18,7 +18,8 @@ from edgepose.commands.shared import Command
     "--native", "folder", type=click.Path(path_type=Path), default=None, metavar="DIR",
     help="Write the C++ project for devices without Python there; its README.md builds it.",
 )  # fmt: skip
-def runner(file: Path | None, folder: Path | None) -> None:
+@json_option
+def runner(file: Path | None, folder: Path | None, as_json: bool) -> None:
     """Write what `bench --device` sends, for a board that only you reach.
 
     It needs Python 3.8 and numpy there: python3 FILE info, or FILE run --artifact DIR.
@@ -31,7 +32,11 @@ def runner(file: Path | None, folder: Path | None) -> None:
         raise click.UsageError("give FILE, or --native DIR")
     if folder is not None:
         write_sources(folder)
-        click.echo(f"wrote {folder}; {folder / 'README.md'} says how to build it")
+        text = f"wrote {folder}; {folder / 'README.md'} says how to build it"
     if file is not None:
         write_atomic(file, runner_bytes())
-        click.echo(f"wrote {file}")
+        text = f"wrote {file}"
+    if as_json:
+        print_json({"written": str(folder or file)})
+    else:
+        click.echo(text)

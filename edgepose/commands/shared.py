@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,28 @@ class Command(click.Command):
                     formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
 
 
+QUIET, NORMAL, VERBOSE = -1, 0, 1
+VERBOSITY = "edgepose.verbosity"  # in the context's meta, which all commands of one call share
+
+
+def verbosity() -> int:
+    """QUIET, NORMAL or VERBOSE, as -q and -v said."""
+    context = click.get_current_context(silent=True)
+    return NORMAL if context is None else int(context.meta.get(VERBOSITY, NORMAL))
+
+
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar with the time left on a terminal; nothing at all elsewhere."""
-    if not sys.stderr.isatty() or not is_first():
+def progress_bars(*, logged: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """What is done, how far, and the time left: a bar on a terminal, lines with -v, else nothing.
+
+    logged: whether the work logs its progress by itself, which -v then shows
+    """
+    if verbosity() == VERBOSE and is_first() and not logged:
+        from edgepose.progress import Lines
+
+        yield Lines(lambda line: click.echo(line, err=True))
+        return
+    if verbosity() != NORMAL or not sys.stderr.isatty() or not is_first():
         yield lambda what, done, total: None
         return
     from rich.console import Console
@@ -45,10 +63,11 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
-    columns = (
-        TextColumn("{task.description:<28}"),
-        BarColumn(bar_width=20),
+    columns = (  # 80 columns at 100,000 steps
+        TextColumn("{task.description}", table_column=Column(max_width=28, no_wrap=True)),
+        BarColumn(bar_width=12),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
@@ -66,11 +85,32 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def warn(message: str) -> None:
+    """Tell it on standard error, unless -q asks for silence."""
+    if verbosity() == QUIET:
+        return
     click.secho(f"warning: {message.removeprefix('WARNING: ')}", fg="yellow", err=True)
 
 
 def print_json(values: Any) -> None:
     click.echo(json.dumps(values, indent=1))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Rows in 80 columns: the last column is folded where it is too long."""
+    from rich import box
+    from rich.table import Table
+
+    from edgepose.report.terminal import finish, new_console
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
+    for name in columns:
+        last = name == columns[-1]
+        table.add_column(name, no_wrap=not last, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = new_console(80, False)
+    console.print(table)
+    click.echo(finish(console), nl=False)
 
 
 recipe_option = click.option(

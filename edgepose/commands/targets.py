@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from edgepose.commands.shared import Command, json_option, print_json
+from edgepose.commands.shared import Command, json_option, print_json, print_table
 
 
 @click.command(cls=Command, example="edgepose targets")
@@ -17,6 +17,7 @@ def targets(as_json: bool) -> None:
     if as_json:
         print_json([target.model_dump(mode="json") for target in found])
         return
-    for target in found:
-        precisions = ", ".join(target.precisions)
-        click.echo(f"{target.name:<18} {target.runtime:<12} {precisions:<12} {target.description}")
+    print_table(
+        ("target", "runtime", "precisions", "what it is"),
+        [(t.name, t.runtime, ", ".join(t.precisions), t.description) for t in found],
+    )

@@ -58,7 +58,10 @@ def _split(name: str, facts: Mapping[str, Any]) -> list[str]:
         lines.append(f"  {label + ':':<24}{shown}")
     lines.append(
         f"  boxes under 32 px: {facts['boxes_under_32_px']}, cut by the image: "
-        f"{facts['boxes_cut_by_the_image']}; joints outside the image: "
+        f"{facts['boxes_cut_by_the_image']}"
+    )
+    lines.append(
+        f"  joints outside the image: "
         f"{facts['joints_outside_the_image']}, outside the crop: {facts['joints_outside_the_crop']}"
     )
     tags = ", ".join(f"{count} {tag}" for tag, count in facts["tags"].items())

@@ -29,8 +29,10 @@ FROZEN_LABELS_SHA256 = "cf0d4e5bfe52ca5d03d9c7f40a06b0677a7ce9e69f42363c22726e7f
 
 
 class Config(BaseModel):
-    """How many samples each split has, and the side of their square frames in pixels.
+    """Rendered people, frozen as synthetic-people-v1.
 
+    train, val, calibration: how many samples each split has
+    frame_px: the side of their square frames
     val_from_train: score on the first training samples instead, to see whether a network that is
         made to memorise them can (recipes/memorise.yaml); no figure of accuracy comes from that
     """

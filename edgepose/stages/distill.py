@@ -36,7 +36,9 @@ class Config(FitConfig):
     """alpha: the teacher's part of the loss; the rest is ground truth.
 
     distance: between heatmaps, "mse" or "kl" (of their softmax over positions at `temperature`)
+    temperature: of distance "kl"
     features: pairs of inner layers to bring together, too, with `feature_weight`
+    feature_weight: of these beside the heatmaps
     teacher_views: 0 runs the teacher on every crop; n keeps its heatmaps of n fixed views of each
     picture on disk, where later epochs, stages and runs find them (flips, colours and occlusion stay
     random)

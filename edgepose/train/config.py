@@ -13,7 +13,8 @@ Precision = Literal["auto", "no", "bf16", "fp16"]
 
 
 class Phase(BaseModel):
-    """A part of the training at its own input size (progressive resizing)."""
+    """A part of the training at its own input size (progressive resizing). input_hw: height and width
+    of the crops; share: of the steps; batch_size: null: the training's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     input_hw: tuple[int, int]
@@ -47,11 +48,13 @@ class TargetSigma(BaseModel):
 
 class FitConfig(BaseModel):
     """steps: optimiser steps (a budget in steps, never in seconds); batch_size: crops per process and
-    pass; accumulate: passes per step; lr: peak learning rate of AdamW; ema: decay of the weight
-    average, 0 is off; ohkm: so many joints of each person count, the worst ones, 0 counts all;
-    supervision: heads on inner layers while training; target: widths of the Gaussians to learn;
-    mixed_precision: "auto" takes bf16 where the processor has it; workers: processes that load
-    pictures, 0 loads in line."""
+    pass; accumulate: passes per step; lr: peak learning rate of AdamW; weight_decay: of AdamW; schedule:
+    how the learning rate runs over the steps; ema: decay of the weight average, 0 is off; clip_norm:
+    longest gradient; phases: parts at other input sizes; augment: how crops are varied; ohkm: so many
+    joints of each person count, the worst ones, 0 counts all; supervision: heads on inner layers while
+    training; target: widths of the Gaussians to learn; mixed_precision: "auto" takes bf16 where the
+    processor has it; workers: processes that load pictures, 0 loads in line; checkpoint_every: a kill
+    costs at most so many steps."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     steps: int = Field(ge=1)
