@@ -57,7 +57,13 @@ def model_card(artifact: Artifact, report: Report, row: ArtifactRecord) -> str:
     if forms:
         header = [head for head in variant_header(report) if head not in _NOT_IN_CARD]
         cells = [dict(zip(variant_header(report), form, strict=True)) for form in forms]
-        lines += ["", "## Other forms of it", "", "The main file is described above; these are the same weights.", ""]
+        lines += [
+            "",
+            "## Other forms of it",
+            "",
+            "The main file is described above; these are the same weights.",
+            "",
+        ]
         lines += _table(header, [[cell[head] for head in header] for cell in cells])
     lines += ["", "## How it was made", "", *_table(("", ""), _provenance(manifest, report)), ""]
     lines += ["## How good it is", "", *_scores(report, row), ""]

@@ -21,7 +21,15 @@ from edgepose.target import (
 )
 
 RUNTIMES = ("coreml", "onnx_mobile", "tensorrt")
-BUILT_IN = {"coreml-ios15", "coreml-ios16", "coreml-ios17", "host", "jetson-xavier", "jetson-xavier-fp16", "onnx-android"}
+BUILT_IN = {
+    "coreml-ios15",
+    "coreml-ios16",
+    "coreml-ios17",
+    "host",
+    "jetson-xavier",
+    "jetson-xavier-fp16",
+    "onnx-android",
+}
 
 
 def load(path: Path | str, *overrides: str) -> Target:

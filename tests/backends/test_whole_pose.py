@@ -59,7 +59,9 @@ def run(graph: Graph, value: NDArray[np.generic]) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("double", [True, False])
 @pytest.mark.parametrize("coding", CODINGS)
-def test_an_onnx_graph_gives_the_joints_that_its_heatmaps_give(coding: Coding, double: bool) -> None:
+def test_an_onnx_graph_gives_the_joints_that_its_heatmaps_give(
+    coding: Coding, double: bool
+) -> None:
     codec = HeatmapCodec(coding=coding)
     crops = np.random.default_rng(1).integers(0, 256, (9, 4 * H, 4 * W, 3)).astype(np.uint8)
     heatmaps = run(head(), normalise(crops, MEAN, STD))

@@ -79,7 +79,9 @@ def files(report: Report) -> Section | None:
     forms = [row for artifact in report.artifacts for row in text.variant_rows(report, artifact)]
     if forms:
         header = text.variant_header(report)
-        blocks.append(Table("Other forms, each executed and scored as it is", header, "llrltrrrrt", forms))
+        blocks.append(
+            Table("Other forms, each executed and scored as it is", header, "llrltrrrrt", forms)
+        )
     return section("files", "Artifacts", blocks)
 
 
