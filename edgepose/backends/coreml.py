@@ -156,7 +156,8 @@ class MilExecutor:
     ) -> None:
         """input_hw: of the crops, one of the sizes that the package takes; None: its default"""
         self.interpreter = Interpreter.load(package)
-        self.threads, self.output = threads, output
+        self.threads = threads
+        self.output: str = output
         program = self.interpreter.program
         if INPUT_NAME not in program.images or output not in program.outputs:
             raise EdgeposeError(
@@ -217,7 +218,7 @@ class CoreMLExecutor:
         with quiet():
             import coremltools
         self.model: Any = coremltools.models.MLModel(str(package))
-        self.output = output
+        self.output: str = output
 
     @property
     def gives(self) -> Gives:

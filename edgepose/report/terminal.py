@@ -297,9 +297,9 @@ def _files(console: Console, report: Report) -> None:
             extra.append(f"{100 * artifact.integer_mac_share:.1f} % of MACs in integer kernels")
         if extra:
             console.print(Padding(Text("; ".join(extra)), (0, 0, 0, 2)))
-        for _, crop, images, gives, file, _, found, *_ in text.variant_rows(report, artifact):
-            line = f"{crop}, batch {images}, {gives}: {found} ({file})"
-            console.print(Padding(Text(line), (0, 0, 0, 2)))
+        for _, crop, images, gives, name, _, found, *_ in text.variant_rows(report, artifact):
+            form = f"{crop}, batch {images}, {gives}: {found} ({name})"
+            console.print(Padding(Text(form), (0, 0, 0, 2)))
 
 
 def heading(console: Console, title: str) -> None:

@@ -480,3 +480,71 @@ def test_constexpr_affine_dequantize_equals_onnx_per_channel(seed: int, axis: in
 def test_what_is_not_known_is_refused_by_name(kind: str, arguments: dict[str, Any]) -> None:
     with pytest.raises(EdgeposeError, match=kind):
         run(kind, **arguments)
+
+
+@FEW
+@given(seed=SEED, axis=st.integers(0, 2), keep=st.booleans())
+def test_argmax_equals_onnx_and_takes_the_first_of_equals(seed: int, axis: int, keep: bool) -> None:
+    x = np.random.default_rng(seed).integers(-2, 3, (3, 4, 5)).astype(np.float32)
+    expected = onnx_node("ArgMax", {"x": x}, axis=axis, keepdims=int(keep), select_last_index=0)
+    found = run("reduce_argmax", x=x, axis=axis, keep_dims=keep, output_dtype="int32")
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == np.int32
+
+
+@FEW
+@given(seed=SEED, axis=st.integers(0, 2))
+def test_gathering_equals_onnx(seed: int, axis: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = floats(rng, 3, 4, 5)
+    each = rng.integers(-x.shape[axis], x.shape[axis], x.shape)
+    expected = onnx_node("GatherElements", {"x": x, "i": each}, axis=axis)
+    found = run("gather_along_axis", x=x, indices=each.astype(np.int32), axis=axis)
+    np.testing.assert_array_equal(found, expected)
+    some = rng.integers(0, x.shape[axis], 6)
+    expected = onnx_node("Gather", {"x": x, "i": some}, axis=axis)
+    np.testing.assert_array_equal(run("gather", x=x, indices=some, axis=axis), expected)
+
+
+@FEW
+@given(seed=SEED, kind=st.sampled_from(["floor", "sign", "abs", "log", "clip"]))
+def test_functions_of_one_value_equal_onnx(seed: int, kind: str) -> None:
+    x = 3 * floats(np.random.default_rng(seed), 2, 3, 4)
+    x[0, 0, 0] = 0
+    x = np.abs(x) + 1e-3 if kind == "log" else x
+    more = {"alpha": -1.0, "beta": 0.5} if kind == "clip" else {}
+    bounds = {"low": np.float32(-1), "high": np.float32(0.5)} if kind == "clip" else {}
+    inputs = {"x": x, **{k: np.array(v) for k, v in bounds.items()}}
+    expected = onnx_node(kind.capitalize(), inputs)
+    np.testing.assert_allclose(run(kind, x=x, **more), expected, rtol=1e-6)
+
+
+@FEW
+@given(seed=SEED, kind=st.sampled_from(["greater", "less", "real_div"]))
+def test_comparisons_and_quotients_equal_onnx(seed: int, kind: str) -> None:
+    rng = np.random.default_rng(seed)
+    x, y = (rng.integers(1, 4, shape).astype(np.float32) for shape in ((2, 3, 4), (3, 1)))
+    op = {"greater": "Greater", "less": "Less", "real_div": "Div"}[kind]
+    np.testing.assert_allclose(run(kind, x=x, y=y), onnx_node(op, {"x": x, "y": y}), rtol=1e-6)
+
+
+@FEW
+@given(seed=SEED, transpose_x=st.booleans(), transpose_y=st.booleans())
+def test_products_of_matrices_equal_onnx(seed: int, transpose_x: bool, transpose_y: bool) -> None:
+    rng = np.random.default_rng(seed)
+    x, y = floats(rng, 2, 3, 4, 5), floats(rng, 5, 6)
+    given_x = np.swapaxes(x, -1, -2) if transpose_x else x
+    given_y = y.T if transpose_y else y
+    found = run("matmul", x=given_x, y=given_y, transpose_x=transpose_x, transpose_y=transpose_y)
+    np.testing.assert_allclose(found, onnx_node("MatMul", {"x": x, "y": y}), rtol=1e-4, atol=1e-5)
+    bias = floats(rng, 6)
+    found = run("linear", x=x, weight=np.ascontiguousarray(y.T), bias=bias)
+    expected = onnx_node("MatMul", {"x": x, "y": y}) + bias
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_cast_that_would_wrap_around_is_refused() -> None:
+    index = np.array([3, 70_000], np.int32)
+    with pytest.raises(EdgeposeError, match="uint16"):
+        run("cast", x=index, dtype="uint16")
+    np.testing.assert_array_equal(run("cast", x=index, dtype="int32"), index)

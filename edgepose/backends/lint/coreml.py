@@ -149,10 +149,10 @@ def _image(name: str, image: Any, manifest: Manifest | None) -> Iterator[Finding
         )  # fmt: skip
     sizes = {(size.height, size.width) for size in image.enumeratedSizes.sizes}
     if manifest is not None:
-        listed = {v.input_hw for v in manifest.variants if v.role == MODEL}
-        wanted = listed or {tuple(manifest.input.shape[1:3])}
+        own = (int(manifest.input.shape[1]), int(manifest.input.shape[2]))
+        wanted = {v.input_hw for v in manifest.variants if v.role == MODEL} or {own}
         have = sizes or {(image.height, image.width)}
-        if have != wanted or (image.height, image.width) != tuple(manifest.input.shape[1:3]):
+        if have != wanted or (image.height, image.width) != own:
             text = ", ".join(f"{h}x{w}" for h, w in sorted(have))
             yield found("contract", name, f"{text}; artifact.json says {sorted(wanted)}")
 

@@ -1,0 +1,171 @@
+"""Forms of one network in an artifact, and the choice among its crop sizes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgepose.artifact import (
+    Artifact,
+    CodecContract,
+    Content,
+    Header,
+    InputContract,
+    OutputContract,
+    PreprocessingContract,
+    Provenance,
+    SkeletonContract,
+)
+from edgepose.backends.common.contract import pose_header
+from edgepose.errors import EdgeposeError
+from edgepose.forms import (
+    Form,
+    all_forms,
+    form_of,
+    forms_in,
+    select,
+    sizes_in,
+    suffix_of,
+    variant_of,
+)
+from edgepose.input_sizes import choose_size
+from edgepose.skeleton import MPII16
+
+OWN = (64, 48)
+SIZES = [(256, 192), (192, 144), (128, 96)]
+
+
+def header(hw: tuple[int, int], batch: int) -> Header:
+    h, w = hw
+    return Header(
+        name="tiny", target="host", runtime="onnx_mobile", precision="int8",
+        input=InputContract(name="image", shape=(batch, 3, h, w), dtype="float32", layout="NCHW",
+                            color="RGB", range="normalised"),
+        output=OutputContract(name="heatmaps", shape=(batch, 16, h // 4, w // 4), dtype="float32",
+                              layout="NCHW", meaning=""),
+        skeleton=SkeletonContract.of(MPII16),
+        preprocessing=PreprocessingContract(mean=(0.5,) * 3, std=(0.25,) * 3, color="RGB",
+                                            where="host"),
+        codec=CodecContract(stride=4, sigma=2.0),
+        provenance=Provenance(model_sha256="0" * 64, arch="resnet18", domain="noise", parameters=1,
+                              quantization=None, versions={}),
+    )  # fmt: skip
+
+
+FORMS = all_forms(OWN, sizes=[(96, 64)], batches=[8], joints=True)
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Artifact:
+    """Every form in files of its own, with a build file each, and one file in another precision."""
+    contents = [Content("model_fp16.onnx", "model_fp16", b"half")]
+    variants = []
+    for form in FORMS:
+        suffix = suffix_of(form, OWN, any_batch=False)
+        top = header(form.input_hw, form.batch)
+        top = top if form.gives == "heatmaps" else pose_header(top, output_name="joints")
+        variants.append(variant_of(form, suffix, top))
+        contents += [
+            Content(
+                f"model{suffix}.onnx", f"model{suffix}", str(form).encode(), counted=not suffix
+            ),
+            Content(f"build{suffix}.json", f"build{suffix}", suffix.encode()),
+        ]
+    whole = header(OWN, 1).model_copy(update={"variants": tuple(variants)})
+    return Artifact.write(tmp_path / "a", whole, contents)
+
+
+def test_each_form_is_found_with_the_files_that_are_its_own(artifact: Artifact) -> None:
+    again = Artifact.load(artifact.folder)
+    assert again == artifact
+    assert forms_in(again) == FORMS
+    assert len(FORMS) == 8
+    for form in FORMS:
+        one = select(again, input_hw=form.input_hw, batch=form.batch, gives=form.gives)
+        assert one.path("model").read_bytes() == str(form).encode()
+        assert one.path("build").read_text() == suffix_of(form, OWN, any_batch=False)
+        assert one.input_hw == form.input_hw
+        assert one.manifest.input.shape[0] == form.batch
+        assert one.manifest.gives == form.gives
+        assert one.manifest.preprocessing.where == ("host" if form.gives == "heatmaps" else "graph")
+
+
+def test_what_is_not_named_is_the_main_files(artifact: Artifact) -> None:
+    assert select(artifact) is artifact
+    other = select(artifact, input_hw=(96, 64))
+    assert other.path("model").name == "model_96x64.onnx", "one image, heatmaps"
+    assert select(artifact, gives="joints").path("model").name == "model_joints.onnx"
+    assert select(artifact, batch=8).path("model").name == "model_b8.onnx"
+    assert sizes_in(artifact) == (OWN, (96, 64))
+    with pytest.raises(EdgeposeError, match="no form for 64x64"):
+        select(artifact, input_hw=(64, 64))
+
+
+def test_a_file_belongs_to_the_form_that_its_role_ends_with(artifact: Artifact) -> None:
+    assert form_of(artifact, "model_96x64_b8_joints") == Form((96, 64), 8, "joints")
+    assert form_of(artifact, "build_b8") == Form(OWN, 8)
+    assert form_of(artifact, "model_fp16") is None
+
+
+def test_an_artifact_of_one_form_reads_and_writes_as_before(tmp_path: Path) -> None:
+    files = [Content("model.onnx", "model", b"x", counted=True)]
+    plain = Artifact.write(tmp_path / "plain", header(OWN, 1), files)
+    assert "variants" not in json.loads((plain.folder / "artifact.json").read_text())
+    assert forms_in(Artifact.load(plain.folder)) == (Form(OWN),)
+    assert select(plain, input_hw=OWN, batch=1, gives="heatmaps") is plain
+    with pytest.raises(EdgeposeError, match="joints"):
+        select(plain, gives="joints")
+
+
+def test_a_variant_without_its_file_is_refused(artifact: Artifact) -> None:
+    path = artifact.folder / "artifact.json"
+    document = json.loads(path.read_text())
+    document["variants"][1]["role"] = "model_32x32"
+    path.write_text(json.dumps(document))
+    with pytest.raises(EdgeposeError, match="model_32x32"):
+        Artifact.load(artifact.folder)
+    document["variants"][1] = document["variants"][0]
+    path.write_text(json.dumps(document))
+    with pytest.raises(EdgeposeError, match="listed twice"):
+        Artifact.load(artifact.folder)
+
+
+@pytest.mark.parametrize(
+    ("box_hw", "expected"),
+    [
+        ((100, 90), (128, 96)),
+        ((128, 96), (128, 96)),
+        ((129, 96), (192, 144)),
+        ((250, 190), (256, 192)),
+        ((900, 400), (256, 192)),
+        ((0, 0), (128, 96)),
+    ],
+)
+def test_the_size_nearest_above_the_box(
+    box_hw: tuple[float, float], expected: tuple[int, int]
+) -> None:
+    assert choose_size(box_hw, SIZES) == expected
+    assert choose_size(box_hw, SIZES[::-1]) == expected
+
+
+@given(
+    box=st.tuples(st.floats(0, 4000), st.floats(0, 4000)),
+    sizes=st.lists(st.tuples(st.integers(32, 512), st.integers(32, 512)), min_size=1, max_size=6),
+)
+def test_no_smaller_size_would_do_and_no_larger_one_is_taken(
+    box: tuple[float, float], sizes: list[tuple[int, int]]
+) -> None:
+    chosen = choose_size(box, sizes)
+    area, areas = chosen[0] * chosen[1], [h * w for h, w in sizes]
+    enough = [a for a in areas if a >= box[0] * box[1]]
+    assert chosen in sizes
+    assert area == (min(enough) if enough else max(areas))
+
+
+def test_there_have_to_be_sizes() -> None:
+    with pytest.raises(ValueError, match="no sizes"):
+        choose_size((1, 1), [])
