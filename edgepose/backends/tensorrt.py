@@ -10,13 +10,18 @@ from __future__ import annotations
 import json
 import lzma
 from pathlib import Path
+from typing import Any
+
+from onnx import load_from_string as onnx_load
 
 from edgepose.artifact import Artifact, Content
 from edgepose.backends.common.contract import header_of
 from edgepose.backends.common.session import OrtExecutor
-from edgepose.backends.onnx_graph.export import INPUT, OPSET, OUTPUT, float_graph, quantized_graph
-from edgepose.backends.onnx_graph.graph import to_bytes
-from edgepose.backends.onnx_graph.tensorrt_dialect import to_tensorrt
+from edgepose.backends.onnx_graph.export import INPUT, OPSET, OUTPUT
+from edgepose.backends.onnx_graph.graph import from_model, to_bytes
+from edgepose.backends.onnx_graph.half import in_half
+from edgepose.backends.onnx_graph.implicit import as_documented, cache_bytes, read_cache
+from edgepose.backends.onnx_graph.tensorrt_forms import NO_DECONVOLUTION, Written, written
 from edgepose.errors import EdgeposeError
 from edgepose.executor import Executor
 from edgepose.models.pose_model import PoseModel
@@ -28,11 +33,12 @@ TOOLS = ("onnx", "torch", "torchao")
 MAX_EXPANDED_BYTES = 2 << 30
 # On-grid float32 weights repeat within an output channel, not beyond: a larger dictionary takes three
 # times as long and saves nothing; position in a word of four bytes matters more than the byte before.
-_LZMA = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 17, "lc": 1, "lp": 2, "pb": 2}]
+_LZMA = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 17, "lc": 1, "lp": 2, "pb": 2}
+_UNCOUNTED_PRESET = 1  # a quarter of the time, a quarter more bytes
 
 
 def emit(model: PoseModel, target: Target, folder: Path) -> Artifact:
-    """Write model.onnx.xz (counted), build.json and the manifest; further precisions beside it.
+    """Write model.onnx.xz (counted), build.json and the manifest; further precisions and forms beside it.
 
     The same model gives the same bytes. Raises EdgeposeError where int8 is asked of a model without
     a static plan, where the target reads no opset as high as ours, and on a full disk.
@@ -42,39 +48,102 @@ def emit(model: PoseModel, target: Target, folder: Path) -> Artifact:
             f"target {target.name} reads ONNX opset {target.opset}, edgepose writes {OPSET}",
             fix=f"set opset: {OPSET} if the device's TensorRT reads it (8.5 and newer do)",
         )
-    contents = []
-    for precision in target.precisions:
-        main = precision == target.precision
-        base = quantized_graph(model) if precision == "int8" else float_graph(model)
-        onnx = to_bytes(to_tensorrt(base, batch=BATCH))
-        name = "model.onnx" if main else f"model_{precision}.onnx"
-        suffix = "" if main else f"_{precision}"
-        contents += [
-            Content(f"{name}.xz", f"model{suffix}", pack(onnx), counted=main),
-            Content(f"build{suffix}.json", f"build{suffix}", _build(name, precision, len(onnx))),
-        ]
     header = header_of(
         model, target, input_name=INPUT, output_name=OUTPUT, batch=BATCH, tools=TOOLS
     )
-    return Artifact.write(folder, header, contents)
+    return Artifact.write(folder, header, _contents(model, target))
 
 
-def open_executor(artifact: Artifact, *, threads: int | None = None) -> Executor:
-    """The expanded ONNX in ONNX Runtime on this CPU. Its speed says nothing about the device's."""
-    onnx = unpack(artifact.path("model").read_bytes())
+def _contents(model: PoseModel, target: Target) -> list[Content]:
+    """The files of every form, the main one's first. Forms with the same ONNX share its file."""
+    contents: list[Content] = []
+    roles: dict[bytes, str] = {}
+    builds: dict[str, dict[str, Any]] = {}
+    left_out: dict[str, str] = {}
+    for name in (*target.precisions, *target.forms):
+        form = written(model, name, batch=BATCH)
+        if form is None:
+            left_out[name] = NO_DECONVOLUTION
+            continue
+        suffix = f"_{name}" if builds else ""
+        onnx = to_bytes(form.graph)
+        role = roles.setdefault(onnx, f"model{suffix}")
+        if role == f"model{suffix}":
+            main = not builds
+            packed = pack(onnx, counted=main)
+            contents.append(Content(f"{role}.onnx.xz", role, packed, counted=main))
+        cache = None
+        if form.scales is not None:
+            cache = f"calibration{suffix}"
+            contents.append(Content(f"{cache}.cache", cache, cache_bytes(form.scales)))
+        builds[f"build{suffix}"] = _build(form, model_role=role, cache_role=cache, size=len(onnx))
+    builds["build"]["left_out"] = left_out
+    for role, settings in builds.items():
+        data = json.dumps(settings, indent=1, sort_keys=True).encode() + b"\n"
+        contents.append(Content(f"{role}.json", role, data))
+    return contents
+
+
+def forms(artifact: Artifact) -> tuple[str, ...]:
+    """Names of the forms in an artifact, the counted one first."""
+    named = [
+        entry.role.removeprefix("build_")
+        for entry in artifact.manifest.files
+        if entry.role.startswith("build_")
+    ]
+    return (artifact.manifest.precision, *sorted(named))
+
+
+def settings_of(artifact: Artifact, form: str | None = None) -> dict[str, Any]:
+    """The build settings of a form, of the counted one by default; EdgeposeError for an unknown one."""
+    main = form in (None, artifact.manifest.precision)
+    if not main and form not in forms(artifact):
+        raise EdgeposeError(
+            f"{artifact.manifest.name} has no form {form!r}, it has {', '.join(forms(artifact))}",
+            fix="name one of these, or export with it in the target's forms or extra_precisions",
+        )
+    text = artifact.path("build" if main else f"build_{form}").read_text("utf-8")
+    settings: dict[str, Any] = json.loads(text)
+    return settings
+
+
+def open_executor(
+    artifact: Artifact, *, threads: int | None = None, form: str | None = None
+) -> Executor:
+    """The expanded ONNX in ONNX Runtime on this CPU. Its speed says nothing about the device's.
+
+    form: one of `forms`, the counted one by default. Of FP16 every tensor is rounded to half precision;
+    of implicit INT8 the cache's scales are applied as TensorRT documents it: what is executed is made
+    of the artifact's files, not of the model.
+    """
+    settings = settings_of(artifact, form)
+    onnx = unpack(artifact.path(settings.get("model", "model")).read_bytes())
+    note = ", Q/DQ literally; TensorRT not run"
+    if settings.get("calibration") is not None:
+        plain = from_model(onnx_load(onnx))
+        scales = read_cache(artifact.path(settings["calibration"]).read_bytes())
+        kept = tuple(settings["layer_precisions"])
+        onnx = to_bytes(as_documented(plain, scales, kept_float=kept))
+        note = ", the calibration cache as Q/DQ; TensorRT not run"
+    elif settings["builder_flags"] == ["FP16"]:
+        onnx = to_bytes(in_half(from_model(onnx_load(onnx))))
+        note = ", every tensor rounded to FP16; TensorRT not run"
+    elif settings["quantization"] is None:
+        note = "; TensorRT not run"
     return OrtExecutor(
         onnx,
         artifact.manifest,
         threads=threads,
         # Without this, ONNX Runtime turns Q/DQ into its own integer kernels, or half of them.
         config={"session.disable_quant_qdq": "1"},
-        note=", Q/DQ literally; TensorRT not run",
+        note=note,
     )
 
 
-def pack(onnx: bytes) -> bytes:
-    """.xz, as small as it gets within seconds; the same bytes each time."""
-    return lzma.compress(onnx, format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC64, filters=_LZMA)
+def pack(onnx: bytes, *, counted: bool = True) -> bytes:
+    """.xz, the counted file as small as it gets within seconds; the same bytes each time."""
+    filters = [_LZMA if counted else {**_LZMA, "preset": _UNCOUNTED_PRESET}]
+    return lzma.compress(onnx, format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC64, filters=filters)
 
 
 def unpack(packed: bytes) -> bytes:
@@ -92,28 +161,51 @@ def unpack(packed: bytes) -> bytes:
     return onnx
 
 
-def _build(name: str, precision: str, expanded_bytes: int) -> bytes:
-    """What the builder on the device is to be told (TensorRT 8.5's Python API and trtexec)."""
-    flags = {"int8": ["INT8", "FP16"], "fp16": ["FP16"], "fp32": []}[precision]
-    settings = {
+def _build(form: Written, *, model_role: str, cache_role: str | None, size: int) -> dict[str, Any]:
+    """What the builder on the device is to be told (TensorRT 8.5's Python API and trtexec).
+
+    model, calibration: roles of the files; layer_precisions: what must not become INT8
+    dla: whether it may be built for a DLA
+    """
+    name = f"{model_role}.onnx"
+    flags = {"int8": ["INT8", "FP16"], "fp16": ["FP16"], "fp32": []}[form.precision]
+    cleared = ["TF32"] if form.precision == "fp32" else []  # on by default where a GPU has it
+    implicit = form.scales is not None
+    kept = dict.fromkeys(form.float_layers, "fp16") if implicit else {}
+    by_hand = [f"--calib={cache_role}.cache"] if implicit else []
+    if kept:
+        flags = [*flags, "OBEY_PRECISION_CONSTRAINTS"]
+        listed = ",".join(f"{layer}:{precision}" for layer, precision in kept.items())
+        by_hand += ["--precisionConstraints=obey", f"--layerPrecisions={listed}"]
+    explicit = "explicit Q/DQ" if form.precision == "int8" else None
+    return {
         "schema_version": 1,
+        "form": form.name,
+        "says": form.says,
+        "model": model_role,
         "onnx": name,
         "onnx_xz": f"{name}.xz",
-        "onnx_bytes": expanded_bytes,
+        "onnx_bytes": size,
         "opset": OPSET,
-        "quantization": "explicit Q/DQ" if precision == "int8" else None,
+        "quantization": "implicit, by the calibration cache" if implicit else explicit,
+        "calibration": cache_role,
+        "layer_precisions": kept,
+        "float_layers": list(form.float_layers),
+        "dla": form.dla,
         "builder_flags": flags,
+        "cleared_flags": cleared,
         "network_flags": ["EXPLICIT_BATCH"],
         "batch": BATCH,
         "workspace_mib": WORKSPACE_MIB,
         "trtexec": [
             "trtexec",
             f"--onnx={name}",
-            *(f"--{flag.lower()}" for flag in flags),
+            *(f"--{flag.lower()}" for flag in flags if flag in ("INT8", "FP16")),
+            *(["--noTF32"] if cleared else []),
+            *by_hand,
             f"--memPoolSize=workspace:{WORKSPACE_MIB}",
             "--timingCacheFile=timing.cache",
             "--saveEngine=model.engine",
         ],
         "written_for": "TensorRT 8.5; not run on NVIDIA hardware",
     }
-    return json.dumps(settings, indent=1, sort_keys=True).encode() + b"\n"

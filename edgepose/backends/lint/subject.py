@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgepose.artifact import MANIFEST_NAME, Artifact, Manifest
+from edgepose.artifact import FLOAT_NAMES, MANIFEST_NAME, Artifact, Manifest
 from edgepose.backends.lint.findings import Finding, in_file
 from edgepose.errors import EdgeposeError
 from edgepose.target import Target
 
 _PACKAGE = ".mlpackage"
+EXPLICIT = "explicit Q/DQ"  # as a TensorRT form's build settings say it
 _KINDS = (".onnx.xz", ".onnx", ".ort", _PACKAGE)
 
 
@@ -43,8 +45,23 @@ def lint_artifact(artifact: Artifact, target: Target) -> list[Finding]:
         )
     findings: list[Finding] = []
     for name in _models(artifact):
-        findings += in_file(_lint_model(artifact.folder / name, target, manifest), name)
+        planned = _with_float_layers(artifact, name)
+        findings += in_file(_lint_model(artifact.folder / name, target, planned), name)
     return findings
+
+
+def _with_float_layers(artifact: Artifact, name: str) -> Manifest:
+    """The manifest, with the convolutions that a file of its own form keeps in float on purpose."""
+    manifest = artifact.manifest
+    layers = list(manifest.provenance.float_layers)
+    for entry in manifest.files:
+        if manifest.runtime == "tensorrt" and entry.role.startswith("build_"):
+            settings = json.loads((artifact.folder / entry.path).read_text("utf-8"))
+            if settings.get("onnx_xz") == name and settings.get("quantization") == EXPLICIT:
+                layers += settings.get("float_layers", [])
+    quantization = {**(manifest.provenance.quantization or {}), FLOAT_NAMES: ",".join(layers)}
+    provenance = manifest.provenance.model_copy(update={"quantization": quantization})
+    return manifest.model_copy(update={"provenance": provenance}) if layers else manifest
 
 
 def _models(artifact: Artifact) -> Iterator[str]:
