@@ -125,10 +125,10 @@ def open_executor(
         kept = tuple(settings["layer_precisions"])
         onnx = to_bytes(as_documented(plain, scales, kept_float=kept))
         note = ", the calibration cache as Q/DQ; TensorRT not run"
-    elif settings["builder_flags"] == ["FP16"]:
+    elif settings.get("builder_flags") == ["FP16"]:
         onnx = to_bytes(in_half(from_model(onnx_load(onnx))))
         note = ", every tensor rounded to FP16; TensorRT not run"
-    elif settings["quantization"] is None:
+    elif settings.get("quantization", "") is None:
         note = "; TensorRT not run"
     return OrtExecutor(
         onnx,

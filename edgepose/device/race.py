@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
@@ -229,11 +228,3 @@ def _run_alone(
     if "error" in found:
         raise DeviceError(found["error"]["problem"], fix=found["error"]["fix"])
     return found
-
-
-def runner_words() -> List[str]:
-    """How to call this program again: as the file that it is in, or as a module."""
-    here = os.path.abspath(sys.argv[0])
-    if os.path.isfile(here) and os.path.basename(here) not in ("runner.py", "race.py"):
-        return [sys.executable, here]
-    return [sys.executable, "-m", (__package__ or "edgepose.device") + ".runner"]

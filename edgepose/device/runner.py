@@ -268,7 +268,7 @@ def _form(options: argparse.Namespace, folder: str) -> Tuple[str, Optional[int]]
 
 
 def _race(options: argparse.Namespace) -> Dict[str, Any]:
-    from .race import race, runner_words
+    from .race import race
 
     folder = os.path.abspath(options.out)
     os.makedirs(folder, exist_ok=True)
@@ -280,7 +280,7 @@ def _race(options: argparse.Namespace) -> Dict[str, Any]:
         words += ["--" + name.replace("_", "-")] if getattr(options, name) else []
     return race(
         os.path.abspath(options.artifact), os.path.abspath(options.pack), folder,
-        runner=runner_words(), options=words, max_drop=options.max_drop,
+        runner=[sys.executable, *_self()], options=words, max_drop=options.max_drop,
         dla=None if options.dla < 0 else options.dla,
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from edgepose.bench.record import BenchRecord, DeviceRun, Run
 from edgepose.report import text
+from edgepose.report.race_table import race_table
 from edgepose.report.record import Measured, Report
 
 _MARK = {True: ("yes", "bold green"), False: ("NO", "bold red"), None: ("-", "dim")}
@@ -89,7 +90,11 @@ def bench_text(record: BenchRecord, *, width: int = 80, color: bool = False) -> 
     if record.model_ms is None:
         table.add_row("latency, FPS", text.DASH, "not measured")
     console.print(table)
+    if record.race is not None:
+        console.print(race_table(record.race))
     lines = [f"run by {record.executor}"]
+    if record.form is not None:
+        lines.append(f"measured is the form {record.form}; the counted file is the first form's")
     if record.latency_note:
         lines.append(record.latency_note)
     if record.model_ms is not None:
