@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -255,6 +255,7 @@ def export_stage(run: Run, config: export.Config, model: PoseModel, notes: dict[
             save_joints(item.joints, out / f"{item.target.name}.npz")
             facts[item.target.name] = {
                 "shift": vars(item.shift),
+                "alike": [one.text for one in item.alike],
                 **artifact_facts(item.artifact, item.target),
             }
             shutil.rmtree(item.artifact.folder)
@@ -290,7 +291,8 @@ def artifact_rows(run: Run, folder: Path, model: PoseModel, run_folder: Path) ->
             params=model.num_params,
             macs=stage.macs or 0,
         )
-        run.rows.append(scored)
+        notes = (*scored.row.notes, *found.get("alike", ()))
+        run.rows.append(replace(scored, row=scored.row.model_copy(update={"notes": notes})))
 
 
 def compress(

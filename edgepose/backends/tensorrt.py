@@ -85,13 +85,18 @@ def _contents(model: PoseModel, target: Target) -> list[Content]:
 
 
 def forms(artifact: Artifact) -> tuple[str, ...]:
-    """Names of the forms in an artifact, the counted one first."""
-    named = [
-        entry.role.removeprefix("build_")
-        for entry in artifact.manifest.files
-        if entry.role.startswith("build_")
-    ]
+    """Names of the forms in an artifact, the counted one first: those of its size and batch."""
+    named = []
+    for entry in artifact.manifest.files:
+        name = entry.role.removeprefix("build_")
+        if entry.role.startswith("build_") and _read(artifact, entry.role).get("form") == name:
+            named.append(name)
     return (artifact.manifest.precision, *sorted(named))
+
+
+def _read(artifact: Artifact, role: str) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads(artifact.path(role).read_text("utf-8"))
+    return settings
 
 
 def settings_of(artifact: Artifact, form: str | None = None) -> dict[str, Any]:
@@ -102,9 +107,7 @@ def settings_of(artifact: Artifact, form: str | None = None) -> dict[str, Any]:
             f"{artifact.manifest.name} has no form {form!r}, it has {', '.join(forms(artifact))}",
             fix="name one of these, or export with it in the target's forms or extra_precisions",
         )
-    text = artifact.path("build" if main else f"build_{form}").read_text("utf-8")
-    settings: dict[str, Any] = json.loads(text)
-    return settings
+    return _read(artifact, "build" if main else f"build_{form}")
 
 
 def open_executor(
@@ -195,7 +198,7 @@ def _build(form: Written, *, model_role: str, cache_role: str | None, size: int)
         "builder_flags": flags,
         "cleared_flags": cleared,
         "network_flags": ["EXPLICIT_BATCH"],
-        "batch": BATCH,
+        "batch": form.batch,
         "workspace_mib": WORKSPACE_MIB,
         "trtexec": [
             "trtexec",

@@ -45,9 +45,20 @@ class Settings:
 
 
 def forms_of(contract: Contract) -> List[str]:
-    """Names of the forms in an artifact, the counted one first."""
+    """Names of the forms in an artifact, the counted one first: those of its size and batch."""
+    if "build" not in contract.files:
+        return []
     named = [role[len("build_") :] for role in contract.files if role.startswith("build_")]
-    return [contract.precision, *sorted(named)] if "build" in contract.files else []
+    ours = [name for name in named if _parsed(contract, "build_" + name).get("form") == name]
+    return [contract.precision, *sorted(ours)]
+
+
+def _parsed(contract: Contract, role: str) -> Dict[str, Any]:
+    try:
+        said = json.loads(contract.read(role).decode())
+    except ValueError as error:
+        raise DeviceError("{} is no JSON: {}".format(role + ".json", error), fix=_AGAIN) from error
+    return said if isinstance(said, dict) else {}
 
 
 def may_use_dla(contract: Contract, form: str) -> bool:
@@ -68,13 +79,10 @@ def _said(contract: Contract, form: str) -> Dict[str, Any]:
             ),
             fix="name one of these with --form",
         )
-    try:
-        said: Dict[str, Any] = json.loads(contract.read(role).decode())
-        said["builder_flags"], said["workspace_mib"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DeviceError(
-            "{} cannot be read: {}".format(role + ".json", error), fix=_AGAIN
-        ) from error
+    said = _parsed(contract, role)
+    missing = [key for key in ("builder_flags", "workspace_mib") if key not in said]
+    if missing:
+        raise DeviceError("{}.json has no {}".format(role, missing[0]), fix=_AGAIN)
     return said
 
 

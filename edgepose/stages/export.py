@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -15,6 +15,7 @@ from edgepose.context import Context
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import EvaluationSet, Joints, JointShift, find_joints, joint_shift
 from edgepose.models.pose_model import PoseModel
+from edgepose.stages.alike import Alike, score_alike
 from edgepose.target import Target, TargetName
 
 
@@ -43,12 +44,14 @@ class Config(BaseModel):
 
 @dataclass(frozen=True)
 class Exported:
-    """An artifact that was executed: its joints on the validation set, and how far they moved."""
+    """An artifact that was executed: its joints on the validation set, and how far they moved.
+    alike: the other ways in which the same network is written into it, executed as well"""
 
     target: Target
     artifact: Artifact
     joints: Joints
     shift: JointShift
+    alike: tuple[Alike, ...] = ()
 
 
 def emit(model: PoseModel, target: Target, folder: Path) -> Artifact:
@@ -91,21 +94,27 @@ def verify(
     codec = artifact.manifest.codec.to_codec()
     joints = find_joints(executor, data, codec=codec, report=context.report, label=label)
     shift = joint_shift(joints, reference)
-    if shift.p50 > config.max_shift_px or shift.off_share > config.max_off_share:
-        problem = (
-            f"the artifact for {target.name} does not agree with the model: joints moved by "
-            f"{shift.p50:.3f} px in the median (allowed {config.max_shift_px:g}), "
-            f"{shift.off_share:.2%} of the confident joints by more than 1 px "
-            f"(allowed {config.max_off_share:.2%})"
-        )
-        if not config.allow_mismatch:
-            raise EdgeposeError(
-                problem,
-                fix="if you accept that, raise stages.export.max_shift_px or max_off_share; "
-                "stages.export.allow_mismatch: true exports it to be looked at",
-            )
-        context.warn(problem)
+    _check_shift(shift, f"the artifact for {target.name}", config, context)
     return Exported(target, artifact, joints, shift)
+
+
+def _check_shift(shift: JointShift, what: str, config: Config, context: Context) -> None:
+    """Raise EdgeposeError, or warn where mismatches are allowed, for joints that moved too far."""
+    if shift.p50 <= config.max_shift_px and shift.off_share <= config.max_off_share:
+        return
+    problem = (
+        f"{what} does not agree with the model: joints moved by "
+        f"{shift.p50:.3f} px in the median (allowed {config.max_shift_px:g}), "
+        f"{shift.off_share:.2%} of the confident joints by more than 1 px "
+        f"(allowed {config.max_off_share:.2%})"
+    )
+    if not config.allow_mismatch:
+        raise EdgeposeError(
+            problem,
+            fix="if you accept that, raise stages.export.max_shift_px or max_off_share; "
+            "stages.export.allow_mismatch: true exports it to be looked at",
+        )
+    context.warn(problem)
 
 
 def run(model: PoseModel, config: Config, context: Context, *, reference: Joints) -> list[Exported]:
@@ -121,15 +130,19 @@ def run(model: PoseModel, config: Config, context: Context, *, reference: Joints
         context.report("export: write", number, len(context.targets))
         artifact = emit(model, target, context.folder / target.name)
         check_lint(artifact, target, config, context)
-        exported.append(
-            verify(
-                artifact,
-                target=target,
-                data=data,
-                reference=reference,
-                config=config,
-                context=context,
-            )
+        item = verify(
+            artifact,
+            target=target,
+            data=data,
+            reference=reference,
+            config=config,
+            context=context,
         )
+        alike = score_alike(artifact, data=data, reference=reference, context=context)
+        for one in alike:
+            if one.exact:
+                what = f"the form {one.form} for {target.name}"
+                _check_shift(one.shift, what, config, context)
+        exported.append(replace(item, alike=alike))
     context.report("export: write", len(context.targets), len(context.targets))
     return exported

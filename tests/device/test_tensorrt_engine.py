@@ -244,8 +244,8 @@ def test_a_timing_cache_is_kept_for_its_gpu_and_version(forms, tmp_path):
             {"form": "implicit"},
             "cache begins with 'image: 1'",
         ),
-        ({"build_implicit": b"{"}, {"form": "implicit"}, r"build_implicit\.json cannot be read"),
-        ({"build_implicit": b"{}"}, {"form": "implicit"}, r"build_implicit\.json cannot be read"),
+        ({"build_implicit": b"{"}, {"form": "implicit"}, r"build_implicit\.json is no JSON"),
+        ({"build_implicit": b"{}"}, {"form": "implicit"}, r"implicit\.json has no builder_flags"),
         ({"model_fp16": b"this is no xz file"}, {"form": "fp16"}, "damaged"),
     ],
 )

@@ -32,6 +32,7 @@ class Written:
     """One form, ready to be saved. graph: in TensorRT's dialect; precision: the widest that it needs
     says: what it is, in words; scales: of the calibration cache, None for explicit Q/DQ and float;
     float_layers: convolutions that stay float though the network is INT8; dla: whether it may run there
+    batch: images at once
     """
 
     name: str
@@ -41,6 +42,7 @@ class Written:
     scales: dict[str, float] | None = None
     float_layers: tuple[str, ...] = field(default=())
     dla: bool = False
+    batch: int = 1
 
 
 def written(model: PoseModel, name: Precision | Form, *, batch: int) -> Written | None:
@@ -49,26 +51,30 @@ def written(model: PoseModel, name: Precision | Form, *, batch: int) -> Written 
     Raises EdgeposeError where it needs a static INT8 plan and the model has none.
     """
     if name == "fp32":
-        return Written(name, "fp32", "the whole network in full precision", _float(model, batch))
+        return Written(
+            name, "fp32", "the whole network in full precision", _float(model, batch), batch=batch
+        )
     if name == "fp16":
         says = "the whole network in half precision"
-        return Written(name, "fp16", says, _float(model, batch), dla=True)
+        return Written(name, "fp16", says, _float(model, batch), dla=True, batch=batch)
     quantized = fix_batch(quantized_graph(model), batch)
     if name == "int8":
         graph = to_tensorrt(quantized, batch=batch)
-        return Written(name, "int8", "explicit Q/DQ, sub-pixel in INT8", graph)
+        return Written(name, "int8", "explicit Q/DQ, sub-pixel in INT8", graph, batch=batch)
     if name != "implicit" and not find_chains(quantized):
         return None
     if name == "interleave":
         graph = to_tensorrt(interleave_in_one(quantized), batch=batch)
-        return Written(name, "int8", "explicit Q/DQ, each interleave one Transpose", graph)
+        return Written(
+            name, "int8", "explicit Q/DQ, each interleave one Transpose", graph, batch=batch
+        )
     if name == "deconv_fp16":
         graph, layers = deconvolved(quantized)
         says = "explicit Q/DQ, deconvolutions in FP16"
         if not layers:
             return None
         graph = to_tensorrt(graph, batch=batch)
-        return Written(name, "int8", says, graph, float_layers=layers)
+        return Written(name, "int8", says, graph, float_layers=layers, batch=batch)
     plain, says = _float(model, batch), "implicit INT8 by a calibration cache, sub-pixel"
     if name == "implicit_deconv":
         plain, layers = deconvolved(plain, for_dla=True)
@@ -77,7 +83,9 @@ def written(model: PoseModel, name: Precision | Form, *, batch: int) -> Written 
             return None
     scales = tensor_scales(quantized, plain)
     kept = float_nodes(quantized, plain, scales)
-    return Written(name, "int8", says, plain, scales=scales, float_layers=kept, dla=True)
+    return Written(
+        name, "int8", says, plain, scales=scales, float_layers=kept, dla=True, batch=batch
+    )
 
 
 def _float(model: PoseModel, batch: int) -> Graph:
