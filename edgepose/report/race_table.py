@@ -11,7 +11,8 @@ from edgepose.report import text
 
 def race_table(race: Race) -> Table:
     """One line per form: build time, p50, score, whether it was kept and why."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    rehearsal = "times of a stand-in, not of the device" if race.stand_in else None
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=rehearsal)
     for name in ("form", "build, s", "p50, ms", text.metric_label(race.metric), "kept or why not"):
         table.add_column(name, overflow="fold")
     for entry in race.entries:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,12 +19,17 @@ from onnx import numpy_helper
 from edgepose.artifact import Artifact
 from edgepose.backends import tensorrt
 from edgepose.backends.lint.subject import lint_artifact
+from edgepose.backends.onnx_graph import tensorrt_forms
 from edgepose.backends.onnx_graph.graph import Graph, Node, Port
 from edgepose.backends.onnx_graph.half import in_half
 from edgepose.backends.onnx_graph.implicit import cache_bytes, read_cache
+from edgepose.context import Context
 from edgepose.errors import EdgeposeError
+from edgepose.evaluation import EvaluationSet, find_joints
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.quant.graph import finish, prepare_calibration
+from edgepose.recipe import Budget
+from edgepose.stages import export
 from edgepose.target import Target, load_target
 
 Crops = Callable[[int], NDArray[np.uint8]]
@@ -236,3 +243,51 @@ def test_a_weight_that_fp16_cannot_hold_is_named() -> None:
     graph = Graph((conv,), weights, (ports[0],), (ports[1],))
     with pytest.raises(EdgeposeError, match=r"head\.weight reaches 1e\+06: FP16 cannot hold"):
         in_half(graph)
+
+
+def _blocks() -> Any:
+    """The data set of the benchmarks' tests: bright blocks on black."""
+    path = Path(__file__).parents[1] / "bench" / "fakes.py"
+    spec = importlib.util.spec_from_file_location("edgepose_bench_fakes_of_forms", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Blocks(count=3)
+
+
+def test_the_export_executes_and_scores_each(
+    model: PoseModel, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forms that compute the same numbers must agree with the model; the others are scored and told."""
+    blocks = _blocks()
+    context = Context(
+        train=blocks, val=blocks, calibration=blocks, teacher=None, targets=(TARGET,),
+        budget=Budget(), seed=0, folder=tmp_path / "work", cache=tmp_path / "cache",
+        report=lambda what, done, total: None, warn=lambda text: None,
+    )  # fmt: skip
+    data = EvaluationSet.from_dataset(blocks, model.spec.input_hw)
+    executor = tensorrt.open_executor(artifact)
+    reference = find_joints(executor, data, codec=model.spec.codec)
+    config = export.Config(targets=("jetson-xavier",))
+    (done,) = export.run(model, config, context, reference=reference)
+    assert {one.form for one in done.alike} == set(tensorrt.forms(artifact)[1:])
+    for one in done.alike:
+        assert one.metric == "pckh@0.5"
+        assert one.exact == (one.form in ("interleave", "deconv_fp16"))
+        assert not one.exact or one.shift.p50 == 0
+        assert f"form {one.form}: pckh@0.5 {one.score:.1f}, joints moved by" in one.text
+    spoiled, layers = tensorrt_forms.deconvolved, []
+
+    def wrong(graph: Graph, **options: Any) -> Any:
+        result, names = spoiled(graph, **options)
+        layers.extend(names)
+        constants = {k: np.roll(v, 1) if ".kernel" in k else v for k, v in result.constants.items()}
+        return result.with_(constants=constants), names
+
+    monkeypatch.setattr(tensorrt_forms, "deconvolved", wrong)
+    with pytest.raises(
+        EdgeposeError, match="the form deconv_fp16 for jetson-xavier does not agree"
+    ):
+        export.run(model, config, context, reference=reference)
+    assert layers
