@@ -34,7 +34,7 @@ MAX_EXPANDED_BYTES = 2 << 30
 # On-grid float32 weights repeat within an output channel, not beyond: a larger dictionary takes three
 # times as long and saves nothing; position in a word of four bytes matters more than the byte before.
 _LZMA = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 17, "lc": 1, "lp": 2, "pb": 2}
-_UNCOUNTED_PRESET = 1  # a quarter of the time, a quarter more bytes
+_UNCOUNTED_PRESET = 1  # a quarter of the time, a tenth more bytes
 
 
 def emit(model: PoseModel, target: Target, folder: Path) -> Artifact:
