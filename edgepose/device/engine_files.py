@@ -9,6 +9,9 @@ from typing import Dict, Optional, Tuple
 
 from .files import write_atomic
 
+MAIN = "main"
+"""The counted form of an artifact, whatever it is called."""
+
 
 def engine_key(facts: Dict[str, str]) -> str:
     """Name of an engine that depends on exactly these facts."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 from .contract import expand
+from .engine_files import MAIN as MAIN
 from .errors import DeviceError
 
 if TYPE_CHECKING:
     from .contract import Contract
 
 _AGAIN = "copy the whole artifact again, or use the runner of the edgepose that exported it"
-MAIN = "main"
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def race(
             said = _run_alone(runner, artifact, pack, folder, out, entrant, options)
             with np.load(os.path.join(folder, "joints.npz"), allow_pickle=False) as joints:
                 image_xy = joints["image_xy"]
-            times = np.fromfile(os.path.join(folder, "model.f64"), dtype="<f8")
+            times = _times(folder, said)
             entries.append(entry(
                 entrant, executor=said["executor"], stand_in=said["stand_in"],
                 build_seconds=said["build"].get("seconds"),
@@ -188,6 +188,18 @@ def kept_form(artifact: str, out: str) -> Tuple[str, Optional[int]]:
             "the race in {} was of another artifact".format(out), fix="run the command race again"
         )
     return form, dla
+
+
+def _times(folder: str, said: Dict[str, Any]) -> NDArray[np.float64]:
+    """Milliseconds of the timed calls; DeviceError where nothing was timed."""
+    path = os.path.join(folder, "model.f64")
+    if not os.path.exists(path):
+        notes = [note for note in said["notes"] if note.startswith("no latency")]
+        raise DeviceError(
+            notes[0] if notes else "it was not timed",
+            fix="race where TensorRT is; --stand-in times ONNX Runtime, as a rehearsal",
+        )
+    return np.fromfile(path, dtype="<f8")
 
 
 def _run_alone(

@@ -342,3 +342,18 @@ def test_the_command(artifact: Artifact, tmp_path: Path, monkeypatch: pytest.Mon
         refused = invoke(*wrong)
         assert refused.exit_code == 2
         assert said in " ".join(refused.output.split())
+
+
+def test_a_board_without_tensorrt_keeps_nothing(
+    artifact: Artifact, evaluation: EvaluationSet, tmp_path: Path
+) -> None:
+    """ONNX Runtime's times are not a race, unless they are asked for."""
+    runner = tmp_path / "edgepose-device.pyz"
+    runner.write_bytes(runner_bytes())
+    (tmp_path / "pack.npz").write_bytes(pack_bytes(_pack(evaluation)))
+    found = call(runner, [
+        "race", "--artifact", str(artifact.folder), "--out", str(tmp_path / "out"), "--dla", "-1",
+        "--pack", str(tmp_path / "pack.npz"), "--quick", "--lock", str(tmp_path / "lock"),
+    ])  # fmt: skip
+    assert "no form of bright-spot could be measured: int8: no latency" in found["error"]["problem"]
+    assert not (tmp_path / "out" / "race.json").exists()
