@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -277,6 +277,7 @@ def export_stage(run: Run, config: export.Config, model: PoseModel, notes: dict[
                 save_joints(scored.joints, out / form_file(item.target, number))
             facts[item.target.name] = {
                 "shift": vars(item.shift),
+                "alike": [one.text for one in item.alike],
                 **artifact_facts(item.artifact, item.target),
                 "forms": [
                     {**vars(f.form), "shift": None if f.shift is None else vars(f.shift)}
@@ -345,7 +346,8 @@ def artifact_rows(run: Run, folder: Path, model: PoseModel, run_folder: Path) ->
             macs=stage.macs or 0,
             variants=artifact_variants(run, folder, artifact, target, model, run_folder),
         )
-        run.add(scored)
+        notes = (*scored.row.notes, *found.get("alike", ()))
+        run.add(replace(scored, row=scored.row.model_copy(update={"notes": notes})))
 
 
 def compress(

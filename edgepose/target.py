@@ -17,6 +17,8 @@ from edgepose.strict_model import validate
 from edgepose.strict_yaml import Node, Problems, did_you_mean, short, shown
 
 Precision = Literal["int8", "fp16", "fp32"]
+Form = Literal["interleave", "deconv_fp16", "implicit", "implicit_deconv"]
+"""Other ways to write an INT8 network for TensorRT: see backends/onnx_graph/tensorrt_forms.py."""
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # A transport reaches ssh and adb as an argument: no part of it may look like an option.
@@ -122,6 +124,7 @@ class Target(_Strict):
     """What a device takes: `runtime` is a file in edgepose/backends, `precision` the main file's.
 
     extra_precisions: further files to emit beside it, e.g. Core ML's fp16
+    forms:            further forms of the INT8 network, to race on the device (`bench --race`)
     opset:            highest ONNX opset that the runtime parses; None where there is no ONNX
     minimum_os:       as the runtime spells it, e.g. "iOS17"
     channel_multiple: what the device's kernels pad channels to; read by lint and the cost model
@@ -135,6 +138,7 @@ class Target(_Strict):
     runtime: str
     precision: Precision
     extra_precisions: tuple[Precision, ...] = ()
+    forms: tuple[Form, ...] = ()
     description: str = ""
     opset: Annotated[int, Field(ge=13, le=25)] | None = None
     minimum_os: Annotated[str, AfterValidator(_os)] | None = None
@@ -151,6 +155,16 @@ class Target(_Strict):
     def _each_precision_once(self) -> Target:
         if len(set(self.precisions)) < len(self.precisions):
             raise ValueError("extra_precisions names a precision twice, or `precision` again")
+        return self
+
+    @model_validator(mode="after")
+    def _forms_are_of_int8(self) -> Target:
+        if len(set(self.forms)) < len(self.forms):
+            raise ValueError("forms names one twice")
+        if self.forms and (self.runtime != "tensorrt" or "int8" not in self.precisions):
+            raise ValueError(
+                "forms are of TensorRT's INT8 network: runtime or precision is another"
+            )
         return self
 
     @property

@@ -121,7 +121,7 @@ def test_unknown_targets_are_answered_with_the_nearest() -> None:
         load("jetson-xaver")
     assert str(error.value) == "no target 'jetson-xaver'\n  fix: did you mean jetson-xavier?"
     with pytest.raises(
-        EdgeposeError, match="host, jetson-xavier, jetson-xavier-fp16, onnx-android"
+        EdgeposeError, match="host, jetson-orin, jetson-xavier, jetson-xavier-fp16, onnx-android"
     ):
         load("zzz")
 

@@ -33,6 +33,7 @@ from edgepose.bench.runs import LONGEST_S, Results, pooled
 from edgepose.bench.scores import score_fields
 from edgepose.data.base import PoseDataset
 from edgepose.device.board import board_notes
+from edgepose.device.engine_settings import MAIN
 from edgepose.device.pack import Pack, pack_bytes
 from edgepose.device.steadiness import spread_note
 from edgepose.errors import EdgeposeError
@@ -107,6 +108,9 @@ def bench_on_device(
     plan: Plan | None = None,
     runs: int = 1,
     runtime: str = "auto",
+    form: str = MAIN,
+    dla: int | None = None,
+    stand_in: bool = False,
     command: str | None = None,
     report: Report | None = None,
 ) -> BenchRecord:
@@ -115,6 +119,7 @@ def bench_on_device(
     data: cropped for the artifact's input; None: not scored. domain: its name
     runs: processes on the board that time it, one after the other; the first also scores
     host: the same artifact's executor here, to compare the joints with
+    form, dla: of a TensorRT artifact, see device/engine_settings.py; stand_in: time that, too
     Raises EdgeposeError where nothing could be measured, Partial where the benchmark ended early.
     """
     chosen = plan or (QUICK if quick else FULL)
@@ -126,6 +131,7 @@ def bench_on_device(
         "files": names_and_hashes(files, list(files)), "runtime": runtime, "threads": threads,
         "batch": batch, "calls": chosen.calls, "seconds": chosen.seconds,
         "warmup": chosen.warmup, "max_warmup": chosen.max_warmup,
+        "form": form, "dla": dla, "stand_in": stand_in,
     }  # fmt: skip
     if data is not None and _scorable(artifact, data):
         files["pack"] = pack_bytes(_pack(data))
@@ -145,6 +151,8 @@ def bench_on_device(
         threads=threads, quick=quick, command=command, board=board, sent=sent, report=report,
         partial=None if failure is None else failure.problem,
     )  # fmt: skip
+    if form not in (MAIN, artifact.manifest.precision):
+        record = record.model_copy(update={"form": form})
     if failure is None:
         return record
     worth = record.metrics or record.model_samples_ms

@@ -217,6 +217,54 @@ class PersonCounts(Strict):
         return self
 
 
+class RaceEntry(Strict):
+    """One form of an artifact, on the GPU or on a DLA core. Null: it was not measured, `why` says why.
+
+    build_seconds: of the engine (or of loading it, where nothing is built); score: in percent
+    stand_in:      executed by something else than what it was made for: its time says nothing of that
+    why:           why it was kept, or why not
+    """
+
+    form: str
+    dla: int | None = None
+    executor: str | None = None
+    stand_in: bool = False
+    build_seconds: float | None = None
+    build_cached: bool = False
+    p50_ms: float | None = None
+    p90_ms: float | None = None
+    score: float | None = None
+    kept: bool = False
+    why: str
+
+    @property
+    def label(self) -> str:
+        return self.form if self.dla is None else f"{self.form}, DLA {self.dla}"
+
+
+class Race(Strict):
+    """Every form of an artifact, built, timed and scored. metric: what `score` is; max_drop: points
+    that the fastest may lie below the counted form, the first entry (or the best, if that failed)."""
+
+    metric: str
+    max_drop: float
+    entries: tuple[RaceEntry, ...]
+
+    @property
+    def kept(self) -> RaceEntry | None:
+        return next((entry for entry in self.entries if entry.kept), None)
+
+    @property
+    def stand_in(self) -> bool:
+        return any(entry.stand_in for entry in self.entries)
+
+    @model_validator(mode="after")
+    def _one_is_kept(self) -> Race:
+        if sum(entry.kept for entry in self.entries) > 1:
+            raise ValueError("a race keeps one form")
+        return self
+
+
 Environment = dict[str, str | int | float | None]
 """What two latencies must have in common to be compared, by name."""
 
@@ -242,6 +290,8 @@ class BenchRecord(Strict):
     environment:     see bench/environment.py; environment_sha256: its hash
     device:          the board that was measured; None: this host. `conditions` are of whichever ran
     partial:         why the benchmark ended early; what was measured before is in the record
+    form:            which of the artifact's forms was measured; None: the counted one
+    race:            the artifact's forms against each other; `form` is then the kept one
     """
 
     record_version: Literal[2] = RECORD_VERSION
@@ -280,6 +330,8 @@ class BenchRecord(Strict):
     command: str | None = None
     device: DeviceRun | None = None
     partial: str | None = None
+    form: str | None = None
+    race: Race | None = None
 
     @model_validator(mode="after")
     def _explained(self) -> BenchRecord:

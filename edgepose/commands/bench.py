@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,15 +21,18 @@ from edgepose.commands.shared import (
 )
 
 if TYPE_CHECKING:
+    from edgepose.artifact import Artifact
     from edgepose.bench.comparison import Comparison
     from edgepose.bench.fail_if import FailIf
     from edgepose.bench.record import BenchRecord
+    from edgepose.executor import Executor
 
 
 @click.command(
     cls=Command,
     example="edgepose bench --target host\nedgepose bench --target jetson-xavier --artifact DIR --quick\n"
     "edgepose bench --target jetson-xavier --device ssh://nvidia@xavier\n"
+    "edgepose bench --target jetson-xavier --race --device ssh://nvidia@xavier\n"
     "edgepose bench --target host --runs 5 --baseline release.json --fail-if 'fps_p50 < 0.95x'\n"
     "edgepose bench --compare old/artifacts/host new/artifacts/host",
 )
@@ -82,6 +85,19 @@ if TYPE_CHECKING:
     help="Exit code 1 where it holds: 'fps_p50 < 0.95x' (of the baseline), 'pckh < -0.5' (change), "
     "'size_bytes > 5000000' (the value). Repeatable.",
 )  # fmt: skip
+@click.option(
+    "--race", is_flag=True,
+    help="Build, time and score every form of a TensorRT artifact, keep the fastest good one.",
+)  # fmt: skip
+@click.option(
+    "--max-drop", type=click.FloatRange(0), default=0.5, show_default=True,
+    help="Points that a race's winner may lie below the counted form.",
+)  # fmt: skip
+@click.option("--form", default=None, help="Measure that form of a TensorRT artifact.")
+@click.option(
+    "--dla", type=click.IntRange(0), default=None, metavar="CORE",
+    help="Build it for that DLA of the device.",
+)  # fmt: skip
 @click.option("--anyway", is_flag=True, help="Compare across different devices or conditions.")
 @click.option(
     "--require-device", is_flag=True, help="Refuse to go on where no device of the target is named."
@@ -105,6 +121,10 @@ def bench(
     compared: tuple[Path, Path] | None,
     baseline: Path | None,
     fail_if: tuple[str, ...],
+    race: bool,
+    max_drop: float,
+    form: str | None,
+    dla: int | None,
     anyway: bool,
     require_device: bool,
     clean: bool,
@@ -123,8 +143,10 @@ def bench(
     from edgepose.bench.comparison import compare_records
     from edgepose.bench.fail_if import parse_fail_if
     from edgepose.bench.on_device import bench_there
+    from edgepose.bench.race import race as run_race
     from edgepose.bench.record import load_record, save_record
     from edgepose.bench.transport import chosen_device, open_transport
+    from edgepose.device.engine_settings import MAIN
     from edgepose.errors import EdgeposeError
     from edgepose.newest import newest_artifact
     from edgepose.report.terminal import bench_text, wants_color
@@ -169,12 +191,21 @@ def bench(
     words = f"edgepose bench --target {target_name}"
     words += (" --quick" if quick else "") + (" --flip" if flip else "")
     words += (f" --runs {runs}" if runs > 1 else "") + (f" --batch {batch}" if batch > 1 else "")
+    words += (" --race" if race else "") + (f" --form {form}" if form else "")
+    words += "" if dla is None else f" --dla {dla}"
     path = folder.parent.parent / f"bench-{target.name}" / "record.json"
-    executor = open_native(artifact) or api.open_executor(artifact, work=folder, threads=threads)
+    _check_form(artifact, race=race, form=form, dla=dla, conflicts=flip or runs > 1 or batch > 1)
+    executor = (
+        open_native(artifact)
+        or _open_form(artifact, form, threads)
+        or api.open_executor(artifact, work=folder, threads=threads)
+    )
     if clean and place is None:
         raise click.UsageError("--clean needs a device")
     if flip and place is not None:
         raise click.UsageError("--flip is for scores on this computer, a device runs one pass")
+    if dla is not None and place is None:
+        raise click.UsageError("--dla needs a device")
     phone = place if place is not None and place.startswith("iphone") else None
     if phone is not None and target.runtime != "coreml":
         raise EdgeposeError(
@@ -182,7 +213,18 @@ def bench(
             fix="give a coreml target",
         )
     with progress_bars() as progress:
-        if place is None or phone is not None:
+        if race:
+            board = None if place is None else Board(
+                open_transport(place), python=device_python, folder=device_folder
+            )  # fmt: skip
+            with _alone(f"race of {folder}") if board is None else nullcontext():
+                record = run_race(
+                    artifact, api.open_data(data), path, target=target, board=board,
+                    max_drop=max_drop, threads=threads, quick=quick, clean=clean,
+                    command=words + ("" if place is None else f" --device {place}"),
+                    report=progress,
+                )  # fmt: skip
+        elif place is None or phone is not None:
             with _alone(f"bench of {folder}"):
                 record = bench_artifact(
                     artifact,
@@ -197,7 +239,7 @@ def bench(
                     command=words,
                     phone=phone,
                     report=progress,
-                )
+                ).model_copy(update={"form": form})
             save_record(record, path)
         else:
             record = bench_there(
@@ -217,6 +259,8 @@ def bench(
                 batch=batch,
                 runs=runs,
                 clean=clean,
+                form=form or MAIN,
+                dla=dla,
                 command=f"{words} --device {place}",
                 report=progress,
             )
@@ -228,6 +272,30 @@ def bench(
     if former is not None:
         found = compare_records(former, record, anyway=anyway)
         _judge(found, conditions, former, record, as_json=as_json)
+
+
+def _check_form(
+    artifact: Artifact, *, race: bool, form: str | None, dla: int | None, conflicts: bool
+) -> None:
+    """Refuse options that exclude each other, and forms of an artifact that has none."""
+    from edgepose.errors import EdgeposeError
+
+    if race and (form or dla is not None or conflicts):
+        raise click.UsageError("--race times every form once: leave out --form, --dla, --flip, --runs "
+                               "and --batch")  # fmt: skip
+    if (form or dla is not None) and artifact.manifest.runtime != "tensorrt":
+        raise EdgeposeError(
+            f"{artifact.manifest.name} is a {artifact.manifest.runtime} artifact and has one form",
+            fix="leave out --form and --dla",
+        )
+
+
+def _open_form(artifact: Artifact, form: str | None, threads: int | None) -> Executor | None:
+    from edgepose.backends import tensorrt
+
+    if form is None:
+        return None
+    return tensorrt.open_executor(artifact, threads=threads, form=form)
 
 
 def _compare(

@@ -22,11 +22,24 @@ MAX_EXPANDED_BYTES = 2 << 30
 _AGAIN = "copy the whole artifact again, or use the runner of the edgepose that exported it"
 
 
+def expand(packed: bytes) -> bytes:
+    """An .onnx.xz file's ONNX; DeviceError where it is damaged or expands beyond 2 GiB."""
+    unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=1 << 30)
+    try:
+        onnx = unpacker.decompress(packed, max_length=MAX_EXPANDED_BYTES)
+    except (lzma.LZMAError, EOFError) as error:
+        raise DeviceError("model.onnx.xz is damaged: {}".format(error), fix=_AGAIN) from error
+    if not unpacker.eof:
+        raise DeviceError("model.onnx.xz is cut off or too large", fix=_AGAIN)
+    return onnx
+
+
 @dataclass(frozen=True)
 class Contract:
     """name, runtime, precision: as exported; input_hw: crop size; fixed_batch: None: any
     mean, std, color: (value / 255 - mean) / std in that channel order
     codec: how joints are read off the heatmaps; padding: of the crop; files: {role: path}
+    uncounted: joints that no score counts
     """
 
     name: str
@@ -43,6 +56,7 @@ class Contract:
     codec: HeatmapCodec
     padding: float
     files: Dict[str, str]
+    uncounted: Tuple[int, ...] = ()
 
     def read(self, role: str) -> bytes:
         """The file with that role; DeviceError where the artifact has none."""
@@ -55,14 +69,7 @@ class Contract:
         """The ONNX file, expanded where it is packed."""
         if not self.files.get("model", "").endswith(".xz"):
             return self.read("onnx" if "onnx" in self.files else "model")
-        unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=1 << 30)
-        try:
-            onnx = unpacker.decompress(self.read("model"), max_length=MAX_EXPANDED_BYTES)
-        except (lzma.LZMAError, EOFError) as error:
-            raise DeviceError("model.onnx.xz is damaged: {}".format(error), fix=_AGAIN) from error
-        if not unpacker.eof:
-            raise DeviceError("model.onnx.xz is cut off or too large", fix=_AGAIN)
-        return onnx
+        return expand(self.read("model"))
 
     def decode(
         self, heatmaps: NDArray[np.float32]
@@ -129,4 +136,5 @@ def _contract(folder: str, manifest: Dict[str, Any], *, verify: bool) -> Contrac
         codec=HeatmapCodec(int(codec["stride"]), float(codec["sigma"]), coding),
         padding=float(manifest["crop"]["padding"]),
         files=files,
+        uncounted=tuple(manifest.get("skeleton", {}).get("uncounted", ())),
     )

@@ -9,6 +9,9 @@ from typing import Dict, Optional, Tuple
 
 from .files import write_atomic
 
+MAIN = "main"
+"""The counted form of an artifact, whatever it is called."""
+
 
 def engine_key(facts: Dict[str, str]) -> str:
     """Name of an engine that depends on exactly these facts."""
@@ -37,3 +40,17 @@ def save_engine(folder: str, facts: Dict[str, str], engine: bytes, seconds: floa
     notes = {"facts": facts, "sha256": hashlib.sha256(engine).hexdigest(), "seconds": seconds}
     write_atomic(base + ".engine", engine)
     write_atomic(base + ".json", json.dumps(notes, indent=1, sort_keys=True).encode() + b"\n")
+
+
+def load_timing(folder: str, place: Dict[str, str]) -> Optional[bytes]:
+    """TensorRT's timing cache of this very GPU and TensorRT; None where there is none."""
+    try:
+        with open(os.path.join(folder, engine_key(place) + ".timing"), "rb") as stream:
+            return stream.read()
+    except OSError:
+        return None
+
+
+def save_timing(folder: str, place: Dict[str, str], timing: bytes) -> None:
+    """Keep what a build timed, for the next: kernels are chosen alike, and in less time."""
+    write_atomic(os.path.join(folder, engine_key(place) + ".timing"), timing)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, Optional
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 
 from .cpu import SATURATING, instruction_set
+from .engine_settings import MAIN, settings_of
 from .errors import DeviceError
 
 if TYPE_CHECKING:
@@ -19,7 +20,14 @@ class OrtEngine:
 
     runtime = "onnxruntime"
 
-    def __init__(self, contract: Contract, *, threads: Optional[int] = None) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        *,
+        threads: Optional[int] = None,
+        form: str = MAIN,
+        dla: Optional[int] = None,
+    ) -> None:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
@@ -31,10 +39,13 @@ class OrtEngine:
         self.build: Dict[str, Any] = {}
         note = ""
         if self.stand_in:
-            model = contract.onnx()
+            model, note = self._stand_in(contract, form, dla)
             # Without this, ONNX Runtime turns Q/DQ into its own integer kernels, or half of them.
             options.add_session_config_entry("session.disable_quant_qdq", "1")
-            note = ", Q/DQ literally; TensorRT not run"
+        elif form != MAIN or dla is not None:
+            raise DeviceError(
+                "{} has one form only".format(contract.name), fix="leave out --form and --dla"
+            )
         elif contract.precision == "int8" and instruction_set() in SATURATING:
             # ORT format cannot switch on the exact mode; the results are those of the counted file.
             model = contract.onnx()
@@ -65,6 +76,22 @@ class OrtEngine:
         self.description = "ONNX Runtime {} CPU {}{}".format(
             ort.__version__, instruction_set(), note
         )
+
+    @staticmethod
+    def _stand_in(contract: Contract, form: str, dla: Optional[int]) -> Tuple[bytes, str]:
+        """A TensorRT form's ONNX, and what is to be said of executing it here."""
+        if form == MAIN and dla is None:
+            return contract.onnx(), ", Q/DQ literally; TensorRT not run"
+        settings = settings_of(contract, form=form, dla=dla)
+        if dla is not None or settings.cache is not None:
+            raise DeviceError(
+                "ONNX Runtime on the board has no {}".format(
+                    "DLA" if dla is not None else "use for a calibration cache"
+                ),
+                fix="build form {} where TensorRT is".format(settings.form),
+            )
+        how = "Q/DQ literally" if settings.precision == "int8" else "in float32"
+        return settings.onnx(), ", form {} {}; TensorRT not run".format(settings.form, how)
 
     def infer(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         heatmaps: NDArray[np.float32] = self._session.run(self._outputs, {self._input: images})[0]

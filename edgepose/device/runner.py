@@ -1,8 +1,9 @@
-"""The commands of the runner: info, build, run, interleave; and start, status, stop for a host far away.
+"""The commands of the runner: info, build, run, race, interleave; for a host far away: start, status, stop.
 
     python3 edgepose-device.pyz info
     python3 edgepose-device.pyz build --artifact DIR
     python3 edgepose-device.pyz run --artifact DIR [--pack FILE] [--quick]
+    python3 edgepose-device.pyz race --artifact DIR --pack FILE [--max-drop 0.5]
     python3 edgepose-device.pyz interleave --artifact DIR --other DIR
 
 The answer is one line of JSON on standard output; {"error": {"problem", "fix"}} with exit code 2.
@@ -22,11 +23,12 @@ import subprocess
 import sys
 import time
 import traceback
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from .command_line import make_parser
 from .errors import DeviceError
 from .files import sha256_file
-from .lock import LOCK, take_lock
+from .lock import take_lock
 from .receive import answer
 
 RESULTS = ("result.json", "joints.npz", "model.f64", "end_to_end.f64", "log.txt")
@@ -243,15 +245,44 @@ def _run(options: argparse.Namespace) -> Dict[str, Any]:
     for name in ("batch", "calls", "seconds", "warmup", "max_warmup"):
         if getattr(options, name) is not None:
             plan[name] = getattr(options, name)
+    form, dla = _form(options, folder)
     job = Job(
-        artifact=options.artifact, pack=options.pack, runtime=options.runtime,
-        threads=options.threads, engines=os.path.join(folder, "engines"), **plan,
+        artifact=options.artifact, pack=options.pack, runtime=options.runtime, form=form, dla=dla,
+        threads=options.threads, engines=options.engines or os.path.join(folder, "engines"),
+        stand_in=options.stand_in, **plan,
     )  # fmt: skip
     descriptor = take_lock(options.lock, who="run in {}".format(folder))
     try:
         return work(job, folder, report=lambda phase, done, total: None)
     finally:
         os.close(descriptor)
+
+
+def _form(options: argparse.Namespace, folder: str) -> Tuple[str, Optional[int]]:
+    """The form that was asked for; "kept" is the one that a race in `folder` kept."""
+    from .race import KEPT, kept_form
+
+    if options.form == KEPT:
+        return kept_form(options.artifact, folder)
+    return options.form, options.dla
+
+
+def _race(options: argparse.Namespace) -> Dict[str, Any]:
+    from .race import race
+
+    folder = os.path.abspath(options.out)
+    os.makedirs(folder, exist_ok=True)
+    words = ["--runtime", options.runtime, "--lock", options.lock]
+    for name in ("threads", "calls", "seconds"):
+        if getattr(options, name) is not None:
+            words += ["--" + name, str(getattr(options, name))]
+    for name in ("quick", "stand_in"):
+        words += ["--" + name.replace("_", "-")] if getattr(options, name) else []
+    return race(
+        os.path.abspath(options.artifact), os.path.abspath(options.pack), folder,
+        runner=[sys.executable, *_self()], options=words, max_drop=options.max_drop,
+        dla=None if options.dla < 0 else options.dla,
+    )  # fmt: skip
 
 
 def _interleave(options: argparse.Namespace) -> Dict[str, Any]:
@@ -275,63 +306,30 @@ def _build(options: argparse.Namespace) -> Dict[str, Any]:
     from .runtimes import open_engine
 
     engines = os.path.join(os.path.abspath(options.out), "engines")
-    engine = open_engine(load_contract(options.artifact), engines=engines, runtime=options.runtime)
+    form, dla = _form(options, os.path.abspath(options.out))
+    engine = open_engine(
+        load_contract(options.artifact),
+        engines=engines,
+        runtime=options.runtime,
+        form=form,
+        dla=dla,
+    )
     try:
         return {"runtime": engine.runtime, "executor": engine.description, "build": engine.build}
     finally:
         engine.close()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="edgepose-device", description="Runs and times edgepose artifacts on this board."
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("info", help="the board, its conditions and its runtimes")
-    for name, text in (
-        ("build", "build the engine that this board needs"),
-        ("run", "score and time an artifact"),
-        ("interleave", "time two artifacts in turns"),
-    ):
-        command = commands.add_parser(name, help=text)
-        command.add_argument("--artifact", required=True, help="folder with artifact.json")
-        command.add_argument("--out", default="edgepose-out", help="folder for results and engines")
-        command.add_argument("--runtime", default="auto", help="tensorrt, trtexec or onnxruntime")
-        if name == "build":
-            continue
-        command.add_argument("--threads", type=int)
-        command.add_argument("--batch", type=int, help="of the model-only times")
-        command.add_argument("--lock", default=LOCK, help=argparse.SUPPRESS)
-        if name == "run":
-            command.add_argument("--pack", help="evaluation pack")
-            command.add_argument("--quick", action="store_true", help="about a second of calls")
-            for count in ("--calls", "--warmup", "--max-warmup"):
-                command.add_argument(count, type=int)
-            command.add_argument("--seconds", type=float)
-        else:
-            command.add_argument("--other", required=True, help="the second artifact's folder")
-            command.add_argument("--rounds", type=int, default=20)
-            command.add_argument("--block-seconds", type=float, default=0.1)
-    for name in ("start", "work", "status", "stop", "clean"):
-        command = commands.add_parser(name)
-        command.add_argument("--root", required=True)
-        command.add_argument("--job", default="")
-        command.add_argument("--file", default="")
-        command.add_argument("--lock", default=LOCK)
-        command.add_argument("--wait", type=float, default=0.0)
-        command.add_argument("--seen", default="")
-    return parser
-
-
 def main(words: Optional[List[str]] = None) -> int:
     """Run one command; 0, or 2 with the error as JSON."""
-    o = _parser().parse_args(words)
+    o = make_parser().parse_args(words)
     if o.command == "work":
         return do_work(o.root, o.job, o.file)
     commands: Dict[str, Callable[[], Dict[str, Any]]] = {
         "info": info,
         "build": lambda: _build(o),
         "run": lambda: _run(o),
+        "race": lambda: _race(o),
         "interleave": lambda: _interleave(o),
         "start": lambda: start(o.root, o.job, o.file, lock=o.lock),
         "status": lambda: status(o.root, o.job, wait_s=o.wait, seen=o.seen),

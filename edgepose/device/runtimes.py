@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
+from .engine_settings import MAIN
 from .errors import DeviceError
 
 if TYPE_CHECKING:
@@ -81,11 +82,18 @@ def find_runtimes() -> List[Found]:
 
 
 def open_engine(
-    contract: Contract, *, engines: str, threads: Optional[int] = None, runtime: str = "auto"
+    contract: Contract,
+    *,
+    engines: str,
+    threads: Optional[int] = None,
+    runtime: str = "auto",
+    form: str = MAIN,
+    dla: Optional[int] = None,
 ) -> Engine:
     """Load the artifact with the best runtime of this board, building where that is needed.
 
     engines: folder of built engines; runtime: a name insists on that one
+    form, dla: of a TensorRT artifact, see engine_settings
     A TensorRT artifact goes to TensorRT, to trtexec, or, only to be scored, to ONNX Runtime.
     Raises DeviceError where the board has none, with what was found instead.
     """
@@ -105,14 +113,16 @@ def open_engine(
         if name == "onnxruntime":
             from .ort_engine import OrtEngine
 
-            return OrtEngine(contract, threads=threads)
+            return OrtEngine(contract, threads=threads, form=form, dla=dla)
         if name == "trtexec":
             from .trtexec_engine import TrtexecEngine
 
-            return TrtexecEngine(contract, engines=engines, program=str(found[name].version))
+            return TrtexecEngine(
+                contract, engines=engines, program=str(found[name].version), form=form, dla=dla
+            )
         from .tensorrt_engine import TensorRtEngine
 
-        return TensorRtEngine(contract, engines=engines)
+        return TensorRtEngine(contract, engines=engines, form=form, dla=dla)
     lacking = "; ".join(
         "{} {}".format(name, found[name].why or "was not asked for") for name in wanted
     )

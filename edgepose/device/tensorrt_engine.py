@@ -9,76 +9,27 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import importlib
-import json
 import time
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, Optional
 
 import numpy as np
 
 from .cuda import Cuda
-from .engine_files import load_engine, save_engine
+from .engine_files import load_engine, load_timing, save_engine, save_timing
+from .engine_settings import MAIN, settings_of
 from .errors import DeviceError
+from .tensorrt_build import build_engine, make_logger, said
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .contract import Contract
 
-MIB = 1 << 20
-
-
-def _logger(trt: Any) -> Any:
-    """A logger that keeps what TensorRT complains about, for the message that the user reads."""
-
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.lines: List[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                self.lines.append(str(message))
-
-    return Log()
-
-
-def _said(log: Any, extra: str = "") -> str:
-    lines = [*([extra] if extra else []), *log.lines[-3:]]
-    return "; ".join(lines) or "it did not say why"
-
-
-def _build(trt: Any, log: Any, onnx: bytes, settings: Dict[str, Any]) -> bytes:
-    """The serialized engine; DeviceError with the parser's or the builder's own words."""
-    builder = trt.Builder(log)
-    explicit = 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
-    network = builder.create_network(explicit)
-    parser = trt.OnnxParser(network, log)
-    if not parser.parse(onnx):
-        problems = "; ".join(parser.get_error(i).desc() for i in range(min(parser.num_errors, 3)))
-        raise DeviceError(
-            "TensorRT {} on the board cannot read the model: {}".format(
-                trt.__version__, _said(log, problems)
-            ),
-            fix="check it with `edgepose lint`, and give the message to its author",
-        )
-    config = builder.create_builder_config()
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings["workspace_mib"] * MIB)
-    for flag in settings["builder_flags"]:
-        config.set_flag(getattr(trt.BuilderFlag, flag))
-    serialized = builder.build_serialized_network(network, config)
-    if serialized is None:
-        raise DeviceError(
-            "TensorRT {} on the board cannot build an engine: {}".format(
-                trt.__version__, _said(log)
-            ),
-            fix="free memory on the board and try again; else export in fp16 and compare",
-        )
-    return bytes(serialized)
-
 
 class TensorRtEngine:
     """An engine that belongs to this GPU. engines: folder of those built before.
 
+    form: of the artifact, dla: a DLA core or None, see engine_settings
     trt, cuda: the modules to use; a test gives its own
     """
 
@@ -86,33 +37,47 @@ class TensorRtEngine:
     stand_in = False
 
     def __init__(
-        self, contract: Contract, *, engines: str, trt: Any = None, cuda: Optional[Cuda] = None
+        self,
+        contract: Contract,
+        *,
+        engines: str,
+        form: str = MAIN,
+        dla: Optional[int] = None,
+        trt: Any = None,
+        cuda: Optional[Cuda] = None,
     ) -> None:
+        settings = settings_of(contract, form=form, dla=dla)
         if trt is None:
             trt = importlib.import_module("tensorrt")
         self._cuda = Cuda() if cuda is None else cuda
         gpu, capability = self._cuda.gpu()
-        log = _logger(trt)
-        settings = json.loads(contract.read("build").decode())
-        onnx = contract.onnx()
-        facts = {
+        log = make_logger(trt)
+        place = {
             "gpu": gpu, "capability": "{}.{}".format(*capability), "tensorrt": trt.__version__,
-            "cuda": self._cuda.version(), "precision": contract.precision,
-            "model": _sha(contract.read("model")), "build": _sha(contract.read("build")),
+            "cuda": self._cuda.version(),
+        }  # fmt: skip
+        facts = {
+            **place, "precision": settings.precision, "form": settings.form,
+            "dla": "none" if dla is None else str(dla), "model": _sha(settings.model),
+            "build": _sha(settings.build), "calibration": _sha(settings.cache or b""),
         }  # fmt: skip
         start = time.perf_counter()
         kept = load_engine(engines, facts)
         self._runtime = trt.Runtime(log)
+        if dla is not None:
+            self._runtime.DLA_core = dla
         self._engine: Any = None if kept is None else self._runtime.deserialize_cuda_engine(kept[0])
         cached = self._engine is not None
         if self._engine is None:
-            serialized = _build(trt, log, onnx, settings)
-            save_engine(engines, facts, serialized, time.perf_counter() - start)
-            self._engine = self._runtime.deserialize_cuda_engine(serialized)
+            timing = load_timing(engines, place)
+            serialized, timed = build_engine(trt, log, settings, timing=timing)
             kept = serialized, time.perf_counter() - start
+            save_engine(engines, facts, *kept)
+            save_timing(engines, place, timed)
+            self._engine = self._runtime.deserialize_cuda_engine(serialized)
         if self._engine is None:
             raise DeviceError(
-                "TensorRT cannot load the engine that it built: {}".format(_said(log)),
+                "TensorRT cannot load the engine that it built: {}".format(said(log)),
                 fix="update TensorRT on the board, or free its memory",
             )
         assert kept is not None
@@ -121,12 +86,12 @@ class TensorRtEngine:
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise DeviceError(
-                "no memory on the GPU to run the engine: {}".format(_said(log)),
+                "no memory on the GPU to run the engine: {}".format(said(log)),
                 fix="close other programs that use the GPU",
             )
         self._bind(trt, contract)
         self.description = "TensorRT {} {} on {} (sm_{}{}), CUDA {}, copies included".format(
-            trt.__version__, contract.precision.upper(), gpu, *capability, facts["cuda"]
+            trt.__version__, settings.label, gpu, *capability, facts["cuda"]
         )
 
     def _bind(self, trt: Any, contract: Contract) -> None:

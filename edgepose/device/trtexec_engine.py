@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 import numpy as np
 
+from .engine_settings import MAIN, cache_for, settings_of
 from .errors import DeviceError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .contract import Contract
+    from .engine_settings import Settings
 
 BUILD_TIMEOUT_S = 3600
 
@@ -45,41 +47,74 @@ def parse_times(document: Any) -> List[float]:
     return times
 
 
+def _timing_file(engines: str) -> str:
+    """trtexec reads and writes it, and begins anew where it is another GPU's or version's."""
+    return os.path.join(engines, "trtexec.timing")
+
+
 class TrtexecEngine:
-    """program: path of trtexec."""
+    """program: path of trtexec; form, dla: see engine_settings."""
 
     runtime = "trtexec"
     stand_in = False
 
-    def __init__(self, contract: Contract, *, engines: str, program: str) -> None:
-        settings = json.loads(contract.read("build").decode())
+    def __init__(
+        self,
+        contract: Contract,
+        *,
+        engines: str,
+        program: str,
+        form: str = MAIN,
+        dla: Optional[int] = None,
+    ) -> None:
+        settings = settings_of(contract, form=form, dla=dla)
         self._program, self._contract = program, contract
         os.makedirs(engines, exist_ok=True)
         self._folder = tempfile.mkdtemp(prefix="trtexec-", dir=engines)
-        onnx = os.path.join(self._folder, "model.onnx")
         self._engine = os.path.join(self._folder, "model.engine")
-        with open(onnx, "wb") as stream:
-            stream.write(contract.onnx())
+        self._device = [] if dla is None else ["--useDLACore={}".format(dla)]
         start = time.perf_counter()
-        flags = ["--" + flag.lower() for flag in settings["builder_flags"]]
-        workspace = "--memPoolSize=workspace:{}".format(settings["workspace_mib"])
         try:
             said = self._run(
-                ["--onnx=" + onnx, *flags, workspace, "--saveEngine=" + self._engine,
-                 "--iterations=1", "--duration=0", "--warmUp=0"],
-                "cannot build an engine",
+                [*self._options(settings), "--timingCacheFile=" + _timing_file(engines),
+                 "--saveEngine=" + self._engine, "--iterations=1", "--duration=0", "--warmUp=0"],
+                "cannot build form {}".format(settings.form),
             )  # fmt: skip
         except DeviceError:
             self.close()
             raise
         self.build: Dict[str, Any] = {
-            "seconds": time.perf_counter() - start, "cached": False,
+            "seconds": time.perf_counter() - start, "cached": False, "form": settings.form,
+            "dla": "none" if dla is None else str(dla),
             "tensorrt": parse_version(said), "engine_bytes": os.path.getsize(self._engine),
         }  # fmt: skip
         self.fixed_batch: Optional[int] = contract.fixed_batch
         self.description = "TensorRT {} {} by trtexec, copies included".format(
-            parse_version(said), contract.precision.upper()
+            parse_version(said), settings.label
         )
+
+    def _options(self, settings: Settings) -> List[str]:
+        """The files of a form, written where trtexec finds them, and its words for the settings."""
+        files = {"model.onnx": settings.onnx()}
+        known = [flag for flag in settings.flags if flag in ("INT8", "FP16")]
+        options = ["--" + flag.lower() for flag in known]
+        options += ["--no" + flag for flag in settings.cleared if flag == "TF32"]
+        if settings.cache is not None:
+            version = parse_version(self._run(["--help"], "does not answer"))
+            files["calibration.cache"] = cache_for(settings.cache, version)
+            options.append("--calib=" + os.path.join(self._folder, "calibration.cache"))
+        if settings.layer_precisions:
+            layers = ["{}:{}".format(*pair) for pair in settings.layer_precisions.items()]
+            options += ["--precisionConstraints=obey", "--layerPrecisions=" + ",".join(layers)]
+        if self._device:
+            options += [*self._device, "--allowGPUFallback"]
+        for name, data in files.items():
+            with open(os.path.join(self._folder, name), "wb") as stream:
+                stream.write(data)
+        onnx = os.path.join(self._folder, "model.onnx")
+        return [
+            "--onnx=" + onnx, *options, "--memPoolSize=workspace:{}".format(settings.workspace_mib),
+        ]  # fmt: skip
 
     def _run(self, options: List[str], what: str) -> str:
         try:
@@ -109,7 +144,7 @@ class TrtexecEngine:
             stream.write(np.ascontiguousarray(images, dtype=np.float32).tobytes())
         loaded = "--loadInputs={}:{}".format(self._contract.input_name, source)
         self._run(
-            ["--loadEngine=" + self._engine, loaded, "--exportOutput=" + result,
+            ["--loadEngine=" + self._engine, *self._device, loaded, "--exportOutput=" + result,
              "--iterations=1", "--duration=0", "--warmUp=0"],
             "cannot run the engine",
         )  # fmt: skip
@@ -129,7 +164,7 @@ class TrtexecEngine:
         """trtexec's own time of every inference."""
         result = os.path.join(self._folder, "times.json")
         self._run(
-            ["--loadEngine=" + self._engine, "--exportTimes=" + result,
+            ["--loadEngine=" + self._engine, *self._device, "--exportTimes=" + result,
              "--iterations={}".format(calls), "--duration={:.0f}".format(seconds),
              "--warmUp={}".format(warmup_ms)],
             "cannot time the engine",

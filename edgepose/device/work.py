@@ -21,6 +21,7 @@ import numpy as np
 
 from .board import board_notes, read_board, read_clocks
 from .contract import load_contract
+from .engine_settings import MAIN
 from .errors import DeviceError
 from .files import write_atomic
 from .geometry import box_to_crop, crop_matrix, normalise, region_wh, resampler
@@ -54,7 +55,8 @@ class Stopped(DeviceError):
 @dataclass(frozen=True)
 class Job:
     """artifact: its folder; pack: an evaluation pack's path or None; batch: of the model-only times
-    calls, seconds, warmup, max_warmup: as for timing.measure; runtime: "auto" or one by name"""
+    calls, seconds, warmup, max_warmup: as for timing.measure; runtime: "auto" or one by name
+    form, dla: of a TensorRT artifact, see engine_settings; stand_in: time what only stands in, too"""
 
     artifact: str
     pack: Optional[str] = None
@@ -66,6 +68,9 @@ class Job:
     warmup: int = 50
     max_warmup: int = 500
     engines: str = "engines"
+    form: str = MAIN
+    dla: Optional[int] = None
+    stand_in: bool = False
 
 
 class _Samples:
@@ -197,8 +202,9 @@ class _Work:
         self.report("load the model", 0, 1)
         start = time.perf_counter()
         engine = open_engine(
-            contract, engines=self.job.engines, threads=self.job.threads, runtime=self.job.runtime
-        )
+            contract, engines=self.job.engines, threads=self.job.threads,
+            runtime=self.job.runtime, form=self.job.form, dla=self.job.dla,
+        )  # fmt: skip
         try:
             self.result.update(
                 runtime=engine.runtime, executor=engine.description, stand_in=engine.stand_in,
@@ -229,7 +235,7 @@ class _Work:
             self.result["persons"] = len(pack.crops)
             del pack, joints
             self.save("score")
-        if engine.stand_in:
+        if engine.stand_in and not self.job.stand_in:
             self.result["notes"].append(
                 "no latency: {} is not what a {} artifact is made for".format(
                     engine.description, contract.runtime

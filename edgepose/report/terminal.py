@@ -15,6 +15,7 @@ from rich.text import Text
 
 from edgepose.bench.record import BenchRecord, DeviceRun, LatencyEstimate, Run
 from edgepose.report import text
+from edgepose.report.race_table import race_table
 from edgepose.report.record import Measured, Report
 
 SLOWEST = 3  # kernels of an estimate that are named
@@ -98,7 +99,11 @@ def bench_text(record: BenchRecord, *, width: int = 80, color: bool = False) -> 
             "model only, ms", _about(guess), f"{guess.origin} for {record.target}; not measured"
         )
     console.print(table)
+    if record.race is not None:
+        console.print(race_table(record.race))
     lines = [f"run by {record.executor}"]
+    if record.form is not None:
+        lines.append(f"measured is the form {record.form}; the counted file is the first form's")
     if record.latency_note:
         lines.append(record.latency_note)
     if record.model_ms is not None:

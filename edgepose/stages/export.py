@@ -28,6 +28,7 @@ from edgepose.evaluation import (
 from edgepose.forms import Form, all_forms, forms_in
 from edgepose.models.pose_model import PoseModel, at_size
 from edgepose.quant.graph import int8_graph
+from edgepose.stages.alike import Alike, score_alike
 from edgepose.target import Target, TargetName
 
 SAME_JOINTS_PX = 0.01
@@ -93,13 +94,15 @@ class ScoredForm:
 
 @dataclass(frozen=True)
 class Exported:
-    """An artifact that was executed: its joints on the validation set, and how far they moved."""
+    """An artifact that was executed: its joints on the validation set, and how far they moved.
+    alike: the other ways in which the same network is written into it, executed as well"""
 
     target: Target
     artifact: Artifact
     joints: Joints
     shift: JointShift
     forms: tuple[ScoredForm, ...] = ()
+    alike: tuple[Alike, ...] = ()
 
 
 def forms_for(model: PoseModel, word: str, config: Config) -> tuple[Form, ...]:
@@ -312,6 +315,11 @@ def run(model: PoseModel, config: Config, context: Context, *, reference: Joints
                 context=context,
             )
             item = replace(item, forms=scored)
-        exported.append(item)
+        alike = score_alike(artifact, data=data, reference=reference, context=context)
+        for one in alike:
+            if one.exact:
+                what = f"the form {one.form} for {target.name}"
+                _check_shift(one.shift, what, config, context)
+        exported.append(replace(item, alike=alike))
     context.report("export: write", len(context.targets), len(context.targets))
     return exported

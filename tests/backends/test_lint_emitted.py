@@ -79,7 +79,7 @@ def test_float_and_dynamic_files_are_clean_too(tiny_float: PoseModel, tmp_path: 
         dataclasses.replace(deploy.spec, quant=QuantPlan("dynamic", "none")), deploy.tensors
     )
     for model, name, precision in (
-        (tiny_float, "jetson-xavier", "fp16"),
+        (tiny_float, "jetson-xavier-fp16", "fp16"),
         (tiny_float, "host", "fp32"),
         (tiny_float, "onnx-android", "fp16"),
         (dynamic, "host", "int8"),

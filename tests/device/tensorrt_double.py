@@ -103,10 +103,26 @@ class Lib:
         return 0
 
 
-def make_trt(lib, *, version="8.5.2.2", shapes=None, parses=True, builds=True, half=False):
-    """A module like `tensorrt`: its "engine" gives heatmaps that are the mean of the image."""
+def make_trt(
+    lib,
+    *,
+    version="8.5.2.2",
+    shapes=None,
+    parses=True,
+    builds=True,
+    half=False,
+    dlas=2,
+    layers=("conv1", "final_layer"),
+    built=None,
+):
+    """A module like `tensorrt`: its "engine" gives heatmaps that are the mean of the image.
+
+    dlas: cores of the board; layers: of whatever is parsed; built: a list that gets what was built
+    """
     shapes = shapes or {"image": (1, 3, 8, 8), "heatmaps": (1, 2, 2, 2)}
     made = []
+    major, minor, patch = (int(part) for part in version.split(".")[:3])
+    header = f"TRT-{major}{minor}{patch:02d}"
 
     class ILogger:
         ERROR, INTERNAL_ERROR, WARNING = "error", "internal", "warning"
@@ -118,13 +134,39 @@ def make_trt(lib, *, version="8.5.2.2", shapes=None, parses=True, builds=True, h
         WORKSPACE = "workspace"
 
     class BuilderFlag:
-        FP16, INT8 = "fp16", "int8"
+        FP16, INT8, TF32 = "fp16", "int8", "tf32"
+        GPU_FALLBACK, OBEY_PRECISION_CONSTRAINTS = "fallback", "obey"
+
+    class DeviceType:
+        GPU, DLA = "gpu", "dla"
+
+    class IInt8EntropyCalibrator2:
+        pass
+
+    class ILayer:
+        def __init__(self, name):
+            self.name, self.precision = name, None
+
+    class ITimingCache:
+        def __init__(self, data):
+            self._data = data
+
+        def serialize(self):
+            return memoryview(self._data)
 
     class TensorIOMode:
         INPUT, OUTPUT = "in", "out"
 
     class INetworkDefinition:
-        pass
+        def __init__(self):
+            self._layers = [ILayer(name) for name in layers]
+
+        @property
+        def num_layers(self):
+            return len(self._layers)
+
+        def get_layer(self, index):
+            return self._layers[index]
 
     class ParserError:
         def desc(self):
@@ -144,16 +186,38 @@ def make_trt(lib, *, version="8.5.2.2", shapes=None, parses=True, builds=True, h
             return ParserError()
 
     class IBuilderConfig:
+        int8_calibrator = None
+        default_device_type = DeviceType.GPU
+        DLA_core = -1
+
         def __init__(self):
-            self._flags, self._pools = [], {}
+            self._flags, self._pools, self._timing = ["tf32"], {}, None
 
         def set_flag(self, flag):
             self._flags.append(flag)
+
+        def clear_flag(self, flag):
+            self._flags.remove(flag)
+
+        def create_timing_cache(self, data):
+            assert isinstance(data, bytes)
+            return ITimingCache(data)
+
+        def set_timing_cache(self, cache, ignore_mismatch):
+            """Of this version, or empty."""
+            fits = not cache._data or cache._data.startswith(version.encode())
+            self._timing = cache if fits else self._timing
+            return fits
+
+        def get_timing_cache(self):
+            return self._timing
 
         def set_memory_pool_limit(self, pool, size):
             self._pools[pool] = size
 
     class Builder:
+        num_DLA_cores = dlas
+
         def __init__(self, logger):
             self._logger = logger
 
@@ -166,6 +230,24 @@ def make_trt(lib, *, version="8.5.2.2", shapes=None, parses=True, builds=True, h
 
         def build_serialized_network(self, network, config):
             made.append((config._flags, config._pools))
+            known = bytes(config._timing.serialize())
+            config._timing = ITimingCache(known + (b"" if known else version.encode()) + b" timed;")
+            calibrator, scales = config.int8_calibrator, None
+            if calibrator is not None:
+                cache = calibrator.read_calibration_cache()
+                if not cache.startswith(header.encode() + b"-EntropyCalibration2\n"):
+                    assert calibrator.get_batch_size() == 1
+                    assert calibrator.get_batch(["image"]) is None
+                    self._logger.log(ILogger.ERROR, "calibration has no images")
+                    return None
+                scales = dict(line.split(": ") for line in cache.decode().split("\n")[1:] if line)
+                calibrator.write_calibration_cache(cache)
+            if built is not None:
+                built.append({
+                    "flags": config._flags, "scales": scales, "timing": known,
+                    "device": config.default_device_type, "core": config.DLA_core,
+                    "precisions": {x.name: x.precision for x in network._layers if x.precision},
+                })  # fmt: skip
             if not builds:
                 self._logger.log(ILogger.WARNING, "unimportant")
                 self._logger.log(ILogger.ERROR, "could not find any implementation")
@@ -211,6 +293,8 @@ def make_trt(lib, *, version="8.5.2.2", shapes=None, parses=True, builds=True, h
             return IExecutionContext()
 
     class Runtime:
+        DLA_core = -1
+
         def __init__(self, logger):
             assert isinstance(logger, ILogger)
 
@@ -220,12 +304,14 @@ def make_trt(lib, *, version="8.5.2.2", shapes=None, parses=True, builds=True, h
 
     class Module:
         __version__ = version
+        float16, float32 = "float16", "float32"
 
         @staticmethod
         def nptype(dtype):
             return np.float16 if half else np.float32
 
     for thing in (ILogger, NetworkDefinitionCreationFlag, MemoryPoolType, BuilderFlag, TensorIOMode,
+                  DeviceType, IInt8EntropyCalibrator2, ILayer, ITimingCache,
                   INetworkDefinition, ParserError, OnnxParser, IBuilderConfig, Builder,
                   IExecutionContext, ICudaEngine, Runtime):  # fmt: skip
         setattr(Module, thing.__name__, thing)

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import edgepose.device.tensorrt_build as building
 import edgepose.device.tensorrt_engine as module
 from edgepose.device.codec import HeatmapCodec
 from edgepose.device.contract import Contract
 from edgepose.device.cuda import Cuda
 from edgepose.device.engine_files import engine_key, load_engine, save_engine
+from edgepose.device.engine_settings import MAIN, cache_for, forms_of, may_use_dla
 from edgepose.device.errors import DeviceError
 from edgepose.device.trtexec_engine import TrtexecEngine, parse_times, parse_version
 
@@ -26,6 +28,22 @@ double = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(double)
 INVENTORY = double.INVENTORY
 SETTINGS = {"workspace_mib": 64, "builder_flags": ["INT8", "FP16"]}
+CACHE = b"TRT-8502-EntropyCalibration2\nimage: 3caa6000\nconv1: 3dcc8000\n"
+FORMS = {
+    "implicit": {
+        "form": "implicit", "model": "model_fp16", "calibration": "calibration_implicit",
+        "builder_flags": ["INT8", "FP16", "OBEY_PRECISION_CONSTRAINTS"], "workspace_mib": 64,
+        "layer_precisions": {"final_layer": "fp16"}, "dla": True,
+    },
+    "fp16": {
+        "form": "fp16", "model": "model_fp16", "builder_flags": ["FP16"], "workspace_mib": 64,
+        "dla": True,
+    },
+    "fp32": {
+        "form": "fp32", "model": "model_fp16", "builder_flags": [], "cleared_flags": ["TF32"],
+        "workspace_mib": 64,
+    },
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -41,10 +59,27 @@ def contract(tmp_path):
     )  # fmt: skip
 
 
-def make(contract, folder, *, lib=None, **options):
+@pytest.fixture
+def forms(contract, tmp_path):
+    """The same with an implicit, an FP16 and an FP32 form, which share one ONNX."""
+    files = dict(contract.files)
+    for role, data in (
+        ("model_fp16", lzma.compress(b"onnx")),
+        ("calibration_implicit", CACHE),
+        *((f"build_{name}", json.dumps(said).encode()) for name, said in FORMS.items()),
+    ):
+        path = tmp_path / role
+        path.write_bytes(data)
+        files[role] = str(path)
+    return replace(contract, files=files)
+
+
+def make(contract, folder, *, lib=None, form=MAIN, dla=None, **options):
     lib = lib or double.Lib()
     trt = double.make_trt(lib, **options)
-    engine = module.TensorRtEngine(contract, engines=str(folder), trt=trt, cuda=Cuda(lib))
+    engine = module.TensorRtEngine(
+        contract, engines=str(folder), trt=trt, cuda=Cuda(lib), form=form, dla=dla
+    )
     return engine, trt, lib
 
 
@@ -53,7 +88,8 @@ def test_every_name_is_in_the_real_package():
     assert INVENTORY["version"] == "8.5.2.2"
     used = {
         node.attr
-        for node in ast.walk(ast.parse(Path(module.__file__).read_text()))
+        for source in (module, building)
+        for node in ast.walk(ast.parse(Path(source.__file__).read_text()))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
         and node.value.id == "trt"
@@ -61,10 +97,18 @@ def test_every_name_is_in_the_real_package():
     assert {"Builder", "OnnxParser", "Runtime", "ILogger"} <= used
     assert used - {"__version__"} <= set(INVENTORY["names"])
     trt = double.make_trt(double.Lib())
-    for name in used - {"__version__", "nptype"}:
+    for name in used - {"__version__", "nptype", "float16", "float32"}:
         ours = double.public(getattr(trt, name)) - double.public(int)
         assert ours <= set(INVENTORY["classes"][name]), name
-    for name in ("ICudaEngine", "IExecutionContext", "IBuilderConfig", "ParserError"):
+    overridden = {
+        "get_batch_size",
+        "get_batch",
+        "read_calibration_cache",
+        "write_calibration_cache",
+    }
+    assert overridden <= set(INVENTORY["classes"]["IInt8EntropyCalibrator2"])
+    others = "ICudaEngine IExecutionContext IBuilderConfig ParserError INetworkDefinition ILayer"
+    for name in (*others.split(), "ITimingCache"):
         assert double.public(getattr(trt, name)) <= set(INVENTORY["classes"][name]), name
 
 
@@ -75,7 +119,7 @@ def test_infers_what_it_was_given(contract, tmp_path):
         assert heatmaps.shape == (1, 2, 2, 2)
         np.testing.assert_allclose(heatmaps, value)
     assert lib.synchronised == 2  # before the clock is read
-    assert trt.made == [(["int8", "fp16"], {"workspace": 64 << 20})]
+    assert trt.made == [(["tf32", "int8", "fp16"], {"workspace": 64 << 20})]
     assert len(lib.device) == len(lib.pinned) == 2  # allocated once
     assert "Xavier (sm_72), CUDA 11.4" in engine.description
     assert engine.memory_bytes() == sum(len(block) for block in lib.device.values())
@@ -124,7 +168,7 @@ def test_engine_files(tmp_path):
     ("options", "problem"),
     [
         ({"parses": False}, "cannot read the model: node Resize is not supported"),
-        ({"builds": False}, "cannot build an engine: could not find any implementation\n"),
+        ({"builds": False}, "cannot build form int8: could not find any implementation\n"),
         ({"half": True}, "float16 .*not float32"),
         ({"shapes": {"image": (-1, 3, 8, 8), "heatmaps": (1, 2, 2, 2)}}, "fixed shape"),
         ({"shapes": {"image": (1, 3, 8, 8), "other": (1, 2, 2, 2)}}, "artifact.json says"),
@@ -135,6 +179,101 @@ def test_failures_are_told(contract, tmp_path, options, problem):
     with pytest.raises(DeviceError, match=problem) as caught:
         make(contract, tmp_path, **options)
     assert caught.value.fix
+
+
+def test_every_form_is_built_as_it_says(forms, tmp_path):
+    """Explicit, implicit with its cache under this TensorRT's header, FP16 on a DLA, FP32 without TF32."""
+    built = []
+    assert forms_of(forms) == ["int8", "fp16", "fp32", "implicit"]
+    assert [may_use_dla(forms, name) for name in forms_of(forms)] == [False, True, False, True]
+    for form, dla in (
+        (MAIN, None),
+        ("implicit", None),
+        ("implicit", 1),
+        ("fp16", 0),
+        ("fp32", None),
+    ):
+        for cached in (False, True):
+            engine, _, _ = make(forms, tmp_path, form=form, dla=dla, built=built, version="8.6.1")
+            assert engine.build["cached"] == cached
+    explicit, implicit, on_dla, half, full = built
+    assert explicit["flags"] == ["tf32", "int8", "fp16"]
+    assert (explicit["scales"], explicit["precisions"], explicit["device"]) == (None, {}, "gpu")
+    assert implicit["flags"] == ["tf32", "int8", "fp16", "obey"]
+    assert implicit["scales"] == {"image": "3caa6000", "conv1": "3dcc8000"}
+    assert implicit["precisions"] == {"final_layer": "float16"}
+    assert (implicit["device"], on_dla["device"], on_dla["core"]) == ("gpu", "dla", 1)
+    assert on_dla["flags"] == [*implicit["flags"], "fallback"]
+    assert half["flags"] == ["tf32", "fp16", "fallback"]
+    assert full["flags"] == []
+    assert (
+        "FP16 (fp16) on DLA 0 on Xavier" in make(forms, tmp_path, form="fp16", dla=0)[0].description
+    )
+
+
+def test_a_timing_cache_is_kept_for_its_gpu_and_version(forms, tmp_path):
+    built = []
+    for form in (MAIN, "fp16"):
+        make(forms, tmp_path, form=form, built=built)
+    make(forms, tmp_path, built=built, version="8.6.1")
+    make(forms, tmp_path, built=built, lib=double.Lib(name=b"Orin"))
+    assert [bool(found["timing"]) for found in built] == [False, True, False, False]
+    assert built[1]["timing"] == b"8.5.2.2 timed;"
+    (tmp_path / "engines").mkdir()
+    for path in tmp_path.glob("*.timing"):  # damaged: the builder begins anew
+        path.write_bytes(b"something else")
+    make(forms, tmp_path, form="fp32", built=built)
+    assert built[4]["timing"] == b""
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "problem"),
+    [
+        ({}, {"form": "other"}, r"has no form 'other', it has int8, fp16, fp32, implicit"),
+        ({}, {"dla": 0}, "form int8 cannot run on a DLA: it has explicit Q/DQ"),
+        ({}, {"form": "fp32", "dla": 0}, "form fp32 cannot run on a DLA: a DLA computes in FP16"),
+        ({}, {"form": "fp16", "dla": 2}, "the board has 2 DLA cores, there is no number 2"),
+        ({}, {"form": "fp16", "dla": 0, "dlas": 0}, "the board has 0 DLA cores"),
+        (
+            {},
+            {"form": "implicit", "layers": ("conv1",)},
+            "no layer final_layer, which form implicit",
+        ),
+        (
+            {"calibration_implicit": b"image: 1"},
+            {"form": "implicit"},
+            "cache begins with 'image: 1'",
+        ),
+        ({"build_implicit": b"{"}, {"form": "implicit"}, r"build_implicit\.json is no JSON"),
+        ({"build_implicit": b"{}"}, {"form": "implicit"}, r"implicit\.json has no builder_flags"),
+        ({"model_fp16": b"this is no xz file"}, {"form": "fp16"}, "damaged"),
+    ],
+)
+def test_forms_that_cannot_be_built(forms, tmp_path, change, options, problem):
+    for role, data in change.items():
+        Path(forms.files[role]).write_bytes(data)
+    with pytest.raises(DeviceError, match=problem) as caught:
+        make(forms, tmp_path, **options)
+    assert caught.value.fix
+    assert not list(tmp_path.glob("*.engine"))
+
+
+def test_a_changed_cache_or_setting_is_another_engine(forms, tmp_path):
+    assert not make(forms, tmp_path, form="implicit")[0].build["cached"]
+    Path(forms.files["calibration_implicit"]).write_bytes(CACHE.replace(b"3caa", b"3cab"))
+    assert not make(forms, tmp_path, form="implicit")[0].build["cached"]
+    said = {**FORMS["implicit"], "workspace_mib": 65}
+    Path(forms.files["build_implicit"]).write_text(json.dumps(said))
+    assert not make(forms, tmp_path, form="implicit")[0].build["cached"]
+    assert make(forms, tmp_path, form="implicit")[0].build["cached"]
+    assert not make(forms, tmp_path, form="implicit", dla=0)[0].build["cached"]
+
+
+def test_headers_of_caches():
+    assert cache_for(CACHE, "8.6.1.6") == CACHE.replace(b"8502", b"8601")
+    assert cache_for(CACHE, "10.3.0") == CACHE.replace(b"8502", b"100300")
+    with pytest.raises(DeviceError, match="TensorRT's version is 'of unknown version'"):
+        cache_for(CACHE, "of unknown version")
 
 
 def test_cuda_errors_name_the_call():
@@ -175,16 +314,44 @@ def test_trtexec(contract, tmp_path):
     program.write_text(TRTEXEC.format(python=sys.executable, broken=False))
     program.chmod(0o755)
     engine = TrtexecEngine(contract, engines=str(tmp_path / "engines"), program=str(program))
-    assert engine.description == "TensorRT 8.5.2 INT8 by trtexec, copies included"
+    assert engine.description == "TensorRT 8.5.2 INT8 (int8) by trtexec, copies included"
     assert engine.build["engine_bytes"] == 9
     np.testing.assert_allclose(engine.infer(np.full((1, 3, 8, 8), 2.0, np.float32)), 2.0)
     assert engine.times_ms(calls=7, seconds=0, warmup_ms=0) == [2.5] * 7
     engine.close()
     assert not list((tmp_path / "engines").iterdir())
     program.write_text(TRTEXEC.format(python=sys.executable, broken=True))
-    with pytest.raises(DeviceError, match=r"cannot build an engine: \[E\] Error\[10\]"):
+    with pytest.raises(DeviceError, match=r"cannot build form int8: \[E\] Error\[10\]"):
         TrtexecEngine(contract, engines=str(tmp_path / "engines"), program=str(program))
     assert not list((tmp_path / "engines").iterdir())
+
+
+def test_trtexec_builds_every_form(forms, tmp_path):
+    log = tmp_path / "words"
+    program = tmp_path / "trtexec"
+    text = TRTEXEC.format(python=sys.executable, broken=False)
+    text = text.replace(' and "--int8" in sys.argv and "--fp16" in sys.argv', "")
+    head, onnx, rest = text.partition('if "onnx" in o:')
+    head += f'log = open({str(log)!r}, "a")\nlog.write(" ".join(sys.argv[1:]) + "\\n")\n'
+    head += '"calib" in o and log.write(open(o["calib"]).readline())\n'
+    text = head + '"--help" in sys.argv and sys.exit(0)\n' + onnx + rest
+    program.write_text(text)
+    program.chmod(0o755)
+    for form, dla in (("implicit", 1), ("fp32", None)):
+        TrtexecEngine(
+            forms, engines=str(tmp_path / "e"), program=str(program), form=form, dla=dla
+        ).infer(np.zeros((1, 3, 8, 8), np.float32))
+    asked, build, header, ran, full, again = log.read_text().splitlines()
+    assert asked == "--help"
+    assert "--int8 --fp16 --calib=" in build
+    assert "--precisionConstraints=obey --layerPrecisions=final_layer:fp16 " in build
+    assert "--useDLACore=1 --allowGPUFallback" in build
+    assert "--timingCacheFile=" in build
+    assert header == "TRT-8502-EntropyCalibration2"
+    assert "--useDLACore=1" in ran
+    assert "--noTF32" in full
+    assert "--int8" not in full
+    assert "DLA" not in again
 
 
 def test_what_trtexec_says():

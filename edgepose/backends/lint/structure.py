@@ -118,7 +118,7 @@ class Net:
         kept: set[str] = set()
         for step in reversed(self.steps):
             readers = [r for name in step.outputs for r in self.readers.get(name, [])]
-            named = step.name in planned and step.weight is not None and not step.int8_weight
+            named = step.name in planned and not step.int8_weight
             alone = bool(readers) and all(r.name in kept for r in readers)
             if named or (alone and step.op not in (QUANTIZE, DEQUANTIZE)):
                 kept.add(step.name)
@@ -152,6 +152,7 @@ def structure(net: Net, target: Target, *, planned: Collection[str] = ()) -> lis
         target,
         excused={name for _, names in sums for name in names},
         kept=net.kept_float(planned),
+        planned=planned,
     )
     return [*(finding for finding, _ in sums), *islands, *_channels(net, target)]
 
@@ -179,7 +180,12 @@ def _residual_scales(net: Net) -> Iterator[tuple[Finding, set[str]]]:
 
 
 def _islands(
-    net: Net, target: Target, *, excused: set[str], kept: frozenset[str]
+    net: Net,
+    target: Target,
+    *,
+    excused: set[str],
+    kept: frozenset[str],
+    planned: Collection[str],
 ) -> Iterator[Finding]:
     float_only = set(target.limits.float_operators)
     for step in net.steps:
@@ -198,10 +204,10 @@ def _islands(
             continue
         elif step.op == "BatchNormalization":
             yield found("unfolded-norm", step.name, "batch norm between INT8 layers runs in float")
-        elif step.op == "ConvTranspose":
+        elif step.op == "ConvTranspose" and step.name not in kept:
             yield found("deconvolution-float", step.name, _why_float(net, step))
         elif step.name in kept:
-            by_name = step.weight is not None and not step.int8_weight
+            by_name = step.name in planned
             why = "the plan's float_layers name it" if by_name else "only float_layers read it"
             yield found(
                 "float-island", step.name, f"{step.op} runs in float: {why}",

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgepose.artifact import MANIFEST_NAME, Artifact, Manifest
+from edgepose.artifact import FLOAT_NAMES, MANIFEST_NAME, Artifact, Manifest
 from edgepose.backends.lint.findings import Finding, in_file
 from edgepose.errors import EdgeposeError
 from edgepose.forms import as_form, form_of
 from edgepose.target import Target
 
 _PACKAGE = ".mlpackage"
+EXPLICIT = "explicit Q/DQ"  # as a TensorRT form's build settings say it
 _KINDS = (".onnx.xz", ".onnx", ".ort", _PACKAGE)
 
 
@@ -44,7 +46,7 @@ def lint_artifact(artifact: Artifact, target: Target) -> list[Finding]:
         )
     findings: list[Finding] = []
     for name in _models(artifact):
-        own = _manifest_of(artifact, name)
+        own = _with_float_layers(artifact, name, _manifest_of(artifact, name))
         findings += in_file(_lint_model(artifact.folder / name, target, own), name)
     return findings
 
@@ -55,6 +57,19 @@ def _manifest_of(artifact: Artifact, name: str) -> Manifest:
     entry = next(e for e in entries if e.path == name or e.path.startswith(f"{name}/"))
     form = form_of(artifact, entry.role)
     return artifact.manifest if form is None else as_form(artifact, form).manifest
+
+
+def _with_float_layers(artifact: Artifact, name: str, manifest: Manifest) -> Manifest:
+    """The manifest, with the convolutions that a file of its own form keeps in float on purpose."""
+    layers = list(manifest.provenance.float_layers)
+    for entry in manifest.files:
+        if manifest.runtime == "tensorrt" and entry.role.startswith("build_"):
+            settings = json.loads((artifact.folder / entry.path).read_text("utf-8"))
+            if settings.get("onnx_xz") == name and settings.get("quantization") == EXPLICIT:
+                layers += settings.get("float_layers", [])
+    quantization = {**(manifest.provenance.quantization or {}), FLOAT_NAMES: ",".join(layers)}
+    provenance = manifest.provenance.model_copy(update={"quantization": quantization})
+    return manifest.model_copy(update={"provenance": provenance}) if layers else manifest
 
 
 def _models(artifact: Artifact) -> Iterator[str]:
