@@ -162,8 +162,12 @@ def test_sizes_and_batches_are_files_of_their_own(
     made = tensorrt.emit(tiny, TARGET, tmp_path / "a", forms=forms)
     assert made.counted_files == ("model.onnx.xz",)
     first = {f.path: f.sha256 for f in artifact.manifest.files}
-    assert {f.path: f.sha256 for f in made.manifest.files}["model.onnx.xz"] == first["model.onnx.xz"]
-    assert [f for f in lint_artifact(made, load_target("jetson-xavier")) if f.level == "error"] == []
+    assert {f.path: f.sha256 for f in made.manifest.files}["model.onnx.xz"] == first[
+        "model.onnx.xz"
+    ]
+    assert [
+        f for f in lint_artifact(made, load_target("jetson-xavier")) if f.level == "error"
+    ] == []
     for form in forms:
         one = select(made, input_hw=form.input_hw, batch=form.batch, gives=form.gives)
         build = json.loads(one.path("build").read_text())
