@@ -12,6 +12,8 @@ from edgepose.skeleton import Skeleton
 
 RIGHT_RGB, LEFT_RGB, CENTRE_RGB = (255, 138, 36), (34, 168, 255), (112, 224, 120)
 _HALO_RGB = (18, 22, 28)
+_BITS = 4  # of a pixel, in OpenCV's fixed point
+_FARTHEST_PX = 1e5  # beyond it a line is not drawn
 
 
 def draw_skeletons(
@@ -99,37 +101,36 @@ def _stroke(
     strength: float,
 ) -> None:
     """Blend a round-ended line (a disc where start is end) into the canvas, anti-aliased."""
+    if max(np.abs(start).max(), np.abs(end).max()) > _FARTHEST_PX:
+        return
     height, width = canvas.shape[:2]
     margin = 0.5 * width_px + 2
     low = np.floor(np.minimum(start, end) - margin)
     high = np.ceil(np.maximum(start, end) + margin) + 1
-    # Clipping first keeps a joint that lies miles away from costing memory.
     x0, y0 = (int(v) for v in np.clip(low, 0, (width, height)))
     x1, y1 = (int(v) for v in np.clip(high, 0, (width, height)))
     if x0 >= x1 or y0 >= y1:
         return
-    cover = _coverage(start - (x0, y0), end - (x0, y0), width_px, (y1 - y0, x1 - x0))
-    alpha = (cover * strength)[..., None]
     patch = canvas[y0:y1, x0:x1]
-    mixed = patch * (1 - alpha) + np.array(color, dtype=np.float32) * alpha
-    canvas[y0:y1, x0:x1] = np.rint(mixed).astype(np.uint8)
+    painted = patch.copy()
+    a, b, half = start - (x0, y0), end - (x0, y0), 0.5 * width_px
+    along = b - a
+    length = float(np.hypot(*along))
+    if length > 0:
+        side = half * np.array([-along[1], along[0]]) / length
+        corners = np.stack([a + side, b + side, b - side, a - side])
+        cv2.fillConvexPoly(painted, _fixed(corners), color, cv2.LINE_AA, _BITS)
+    radius = int(_fixed(np.array(half)))
+    for point in (a, b) if length > 0 else (a,):
+        x, y = _fixed(point).tolist()
+        cv2.circle(painted, (x, y), radius, color, cv2.FILLED, cv2.LINE_AA, _BITS)
+    cv2.addWeighted(painted, strength, patch, 1.0 - strength, 0.0, dst=patch)
 
 
-def _coverage(
-    start: NDArray[np.float64],
-    end: NDArray[np.float64],
-    width_px: float,
-    size_hw: tuple[int, int],
-) -> NDArray[np.float32]:
-    """(h, w) part of each pixel within width_px / 2 of the segment, edges one px wide."""
-    rows, columns = np.mgrid[: size_hw[0], : size_hw[1]].astype(np.float32)
-    along = (end - start).astype(np.float32)
-    dx, dy = columns - np.float32(start[0]), rows - np.float32(start[1])
-    squared = float(along @ along)
-    t = np.clip((dx * along[0] + dy * along[1]) / squared, 0, 1) if squared > 0 else np.float32(0)
-    distance = np.hypot(dx - t * along[0], dy - t * along[1])
-    cover: NDArray[np.float32] = np.clip(0.5 * width_px + 0.5 - distance, 0, 1).astype(np.float32)
-    return cover
+def _fixed(values: NDArray[np.float64]) -> NDArray[np.int32]:
+    """OpenCV's fixed-point pixels."""
+    fixed: NDArray[np.int32] = np.rint(values * (1 << _BITS)).astype(np.int32)
+    return fixed
 
 
 def png_bytes(image: NDArray[np.uint8]) -> bytes:
