@@ -63,19 +63,20 @@ def angles_png(
     colors = {"right": _hex(RIGHT_RGB), "left": _hex(LEFT_RGB)}
     for row, person in enumerate(people):
         for column, kind in enumerate(kinds):
-            axis = grid[row, column]
+            axis, extents = grid[row, column], []
             for index, angle in enumerate(angles):
                 side, _, part = angle.name.partition("_")
                 if part == kind:
                     values = degrees[person][:, index]
                     axis.plot(times_s[person], values, color=colors[side], linewidth=1.4)
-                    _label(axis, side, values)
+                    extents.append(_extent(side, values))
             axis.set_ylim(0, 185)
             axis.set_yticks([0, 45, 90, 135, 180])
             axis.grid(color=_GRID, linewidth=0.8)
             axis.tick_params(length=0, colors=_SOFT, labelsize=8)
             for spine in axis.spines.values():
                 spine.set_visible(False)
+            axis.set_title("range: " + ", ".join(extents), color=_SOFT, fontsize=7.5, loc="right")
             if row == 0:
                 axis.set_title(kind, color=_INK, fontsize=10, loc="left")
             if column == 0:
@@ -95,16 +96,9 @@ def angles_png(
     return buffer.getvalue()
 
 
-def _label(axis: object, side: str, values: NDArray[np.float64]) -> None:
-    """The range in the panel: the right side's at the left edge, the left side's at the right one."""
+def _extent(side: str, values: NDArray[np.float64]) -> str:
     seen = values[~np.isnan(values)]
-    if not len(seen):
-        return
-    right = side == "right"
-    axis.text(  # type: ignore[attr-defined]
-        0.02 if right else 0.98, 0.03, f"{side}: {seen.max() - seen.min():.0f}° of motion",
-        transform=axis.transAxes, ha="left" if right else "right", color=_SOFT, fontsize=7,  # type: ignore[attr-defined]
-    )  # fmt: skip
+    return f"{side} {seen.max() - seen.min():.0f}°" if len(seen) else f"{side} not seen"
 
 
 def _hex(rgb: tuple[int, int, int]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,25 @@ class Model:
 
     executor: Runs
     contract: Contract
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """People of one model, cut out. inputs: what its network takes; mirrored: the same, for a flip."""
+
+    model: Model
+    rows: list[int]
+    inputs: Any
+    mirrored: Any | None
+    matrices: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Crops:
+    """A frame's boxes (K, 4), ready for the networks."""
+
+    boxes_xywh: NDArray[np.float64]
+    parts: list[_Cut]
 
 
 @dataclass(frozen=True)
@@ -102,48 +122,64 @@ class Finder:
         ]
         return "; ".join(parts)
 
-    def find(self, image: NDArray[np.uint8], boxes_xywh: NDArray[np.float64]) -> Found:
+    def crop(self, image: NDArray[np.uint8], boxes_xywh: NDArray[np.float64]) -> Crops:
         """image: (H, W, 3) RGB; boxes: (K, 4) image pixels, K may be 0."""
         boxes = np.asarray(boxes_xywh, dtype=np.float64).reshape(-1, 4)
+        sizes = list(self._models)
         groups: dict[tuple[int, int], list[int]] = {}
-        for row, (_, _, width, height) in enumerate(boxes):
-            size = choose_size((float(height), float(width)), list(self._models))
-            groups.setdefault(size, []).append(row)
+        for row, (_, _, width, height) in enumerate(boxes.tolist()):
+            groups.setdefault(choose_size((height, width), sizes), []).append(row)
         parts = [
-            self._run(self._models[size], image, boxes, rows[i : i + BATCH])
+            self._cut(self._models[size], image, boxes, rows[i : i + BATCH])
             for size, rows in groups.items()
             for i in range(0, len(rows), BATCH)
         ]
-        return Found(boxes, self.skeleton.num_joints, parts)
+        return Crops(boxes, parts)
+
+    def infer(self, crops: Crops) -> Found:
+        """The networks alone, timed."""
+        parts = []
+        for part in crops.parts:
+            contract = part.model.contract
+            heatmaps = self._infer(part.model, part.inputs)
+            if part.mirrored is not None:
+                mirrored = self._infer(part.model, part.mirrored)
+                index = contract.skeleton.flip_index
+                heatmaps = contract.codec.flip_average(heatmaps, mirrored, index)
+            parts.append(_Part(part.model, part.rows, heatmaps, part.matrices))
+        return Found(crops.boxes_xywh, self.skeleton.num_joints, parts)
+
+    def find(self, image: NDArray[np.uint8], boxes_xywh: NDArray[np.float64]) -> Found:
+        """Both of them."""
+        return self.infer(self.crop(image, boxes_xywh))
 
     def warm_up(self) -> None:
         """Run every model once, so that the first frame is not timed with their beginning."""
         for (height, width), model in self._models.items():
-            self._infer(model, np.zeros((1, height, width, 3), np.uint8))
+            self._infer(model, _inputs(model, np.zeros((1, height, width, 3), np.uint8)))
         self.inference_s = 0.0
 
-    def _run(
+    def _cut(
         self, model: Model, image: NDArray[np.uint8], boxes: NDArray[np.float64], rows: list[int]
-    ) -> _Part:
+    ) -> _Cut:
         contract = model.contract
         matrices = np.stack([box_matrix(boxes[row], contract) for row in rows])
         crops = np.stack([self._resample(image, m, contract.input_hw) for m in matrices])
-        heatmaps = self._infer(model, crops)
+        mirrored = None
         if self.flip:
-            mirrored = self._infer(model, np.ascontiguousarray(crops[:, :, ::-1]))
-            index = contract.skeleton.flip_index
-            heatmaps = contract.codec.flip_average(heatmaps, mirrored, index)
-        return _Part(model, rows, heatmaps, matrices)
+            mirrored = _inputs(model, np.ascontiguousarray(crops[:, :, ::-1]))
+        return _Cut(model, rows, _inputs(model, crops), mirrored, matrices)
 
-    def _infer(self, model: Model, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        prepare, infer = (getattr(model.executor, name, None) for name in ("prepare", "infer"))
-        if prepare is not None and infer is not None:
-            prepared = prepare(crops)
-            begin = time.perf_counter()
-            heatmaps = infer(prepared)
-        else:
-            begin = time.perf_counter()
-            heatmaps = model.executor.run(crops)
+    def _infer(self, model: Model, inputs: Any) -> NDArray[np.float32]:
+        network = getattr(model.executor, "infer", model.executor.run)
+        begin = time.perf_counter()
+        heatmaps = network(inputs)
         self.inference_s += time.perf_counter() - begin
         check_joints(heatmaps, model.contract)
         return np.asarray(heatmaps, dtype=np.float32)
+
+
+def _inputs(model: Model, crops: NDArray[np.uint8]) -> Any:
+    """What the executor's network takes; the crops themselves where it does everything in one."""
+    prepare = getattr(model.executor, "prepare", None)
+    return crops if prepare is None else prepare(crops)

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any
 
 from edgepose.predict import Prediction
 from edgepose.video import smoothing, tracking
 from edgepose.video.box_file import BoxFile
 from edgepose.video.boxes import SEEN, Before, Boxes, Following
 from edgepose.video.clock import Clock, Timing
+from edgepose.video.detector import Detector
 from edgepose.video.finder import Finder, Found
 from edgepose.video.frames import Frame, Source
 from edgepose.video.sinks import Sink
@@ -94,6 +94,30 @@ class _Finish:
         return image_id
 
 
+class _Later:
+    """Holds a job back until the next network starts: that needs no Python, so that the thread behind
+    has the interpreter to itself, instead of in the way of boxes and crops."""
+
+    def __init__(self, behind: Behind[_Job]) -> None:
+        self._behind = behind
+        self._job: _Job | None = None
+
+    def hold(self, job: _Job) -> None:
+        self._job = job
+
+    def release(self) -> None:
+        job, self._job = self._job, None
+        if job is not None:
+            self._behind.put(job)
+
+    def close(self) -> None:
+        """Everything done; raises what went wrong behind."""
+        try:
+            self.release()
+        finally:
+            self._behind.close()
+
+
 def predict_source(
     source: Source,
     finder: Finder,
@@ -112,32 +136,34 @@ def predict_source(
     """
     options = options or Options()
     start = boxes.start if isinstance(boxes, Following) else boxes
-    detector: Any = start if hasattr(start, "inference_s") else None
+    detector = start if isinstance(start, Detector) else None
     finder.warm_up()
-    began_detector = detector.inference_s if detector is not None else 0.0
+    before_s = detector.inference_s if detector is not None else 0.0
+
+    def in_detector() -> float:
+        return detector.inference_s - before_s if detector is not None else 0.0
+
     begin = time.perf_counter()
     clock = Clock()
     finish = _Finish(source, start, sink, options)
     ahead = ReadAhead(source.frames(), latest=source.live)
-    behind = Behind(finish)
+    later = _Later(Behind(finish))
     before: Before | None = None
     frames = 0
-
-    def in_detector() -> float:
-        return detector.inference_s - began_detector if detector is not None else 0.0
-
     try:
         try:
             for frame in ahead:
-                late = options.max_seconds is not None and frame.time_s >= options.max_seconds
-                if late:
+                if options.max_seconds is not None and frame.time_s >= options.max_seconds:
                     break
-                here = boxes.find(frame, before)
-                found = finder.find(frame.image, here)
+                if detector is not None:
+                    later.release()
+                crops = finder.crop(frame.image, boxes.find(frame, before))
+                later.release()
+                found = finder.infer(crops)
                 if source.moving:
                     before = Before(found.boxes_xywh, *found.joints(exact=False))
                 figures = clock.frame(finder.inference_s + in_detector())
-                behind.put(_Job(frame, found, figures))
+                later.hold(_Job(frame, found, figures))
                 frames += 1
                 if show is not None:
                     show(frames, source.count, figures)
@@ -148,7 +174,7 @@ def predict_source(
                 raise
         finally:
             ahead.close()
-            behind.close()
+            later.close()
             sink.close_frames()
         wall_s = time.perf_counter() - begin
     finally:
