@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from edgepose.skeleton import Skeleton
 RIGHT_RGB, LEFT_RGB, CENTRE_RGB = (255, 138, 36), (34, 168, 255), (112, 224, 120)
 _HALO_RGB = (18, 22, 28)
 _BITS = 4  # of a pixel, in OpenCV's fixed point
+_STRENGTHS = 16  # steps of opacity: strokes of one step are blended at once
 _FARTHEST_PX = 1e5  # beyond it a line is not drawn
 
 
@@ -67,17 +69,22 @@ def _draw_person(
     limbs = [(a, b, min(opacity[a], opacity[b])) for a, b in skeleton.limbs]
     limbs = [limb for limb in limbs if limb[2] > 0]
     # The dark edge of every limb goes below all of them, so that joints do not cut through lines.
+    edges, lines = [], []
     for a, b, strength in limbs:
-        _stroke(canvas, points[a], points[b], width + 2 * halo, _HALO_RGB, 0.55 * strength)
-    for a, b, strength in limbs:
+        ends = points[a], points[b]
+        edges.append(_Stroke(*ends, width + 2 * halo, _HALO_RGB, 0.55 * strength))
         color = _limb_color(skeleton.joints[a], skeleton.joints[b])
-        _stroke(canvas, points[a], points[b], width, color, 0.95 * strength)
+        lines.append(_Stroke(*ends, width, color, 0.95 * strength))
+    rims, discs, cores = [], [], []
     for joint, strength in enumerate(opacity):
         if strength > 0:
             p = points[joint]
-            _stroke(canvas, p, p, 1.9 * width + 2 * halo, _HALO_RGB, 0.7 * strength)
-            _stroke(canvas, p, p, 1.9 * width, _side_color(skeleton.joints[joint]), strength)
-            _stroke(canvas, p, p, 0.8 * width, (255, 255, 255), 0.9 * strength)
+            color = _side_color(skeleton.joints[joint])
+            rims.append(_Stroke(p, p, 1.9 * width + 2 * halo, _HALO_RGB, 0.7 * strength))
+            discs.append(_Stroke(p, p, 1.9 * width, color, strength))
+            cores.append(_Stroke(p, p, 0.8 * width, (255, 255, 255), 0.9 * strength))
+    for layer in (edges, lines, rims, discs, cores):
+        _paint(canvas, layer)
 
 
 def _side_color(joint: str) -> tuple[int, int, int]:
@@ -92,39 +99,52 @@ def _limb_color(a: str, b: str) -> tuple[int, int, int]:
     return sides.pop() if len(sides) == 1 else CENTRE_RGB
 
 
-def _stroke(
-    canvas: NDArray[np.uint8],
-    start: NDArray[np.float64],
-    end: NDArray[np.float64],
-    width_px: float,
-    color: tuple[int, int, int],
-    strength: float,
-) -> None:
-    """Blend a round-ended line (a disc where start is end) into the canvas, anti-aliased."""
-    if max(np.abs(start).max(), np.abs(end).max()) > _FARTHEST_PX:
-        return
+@dataclass(frozen=True)
+class _Stroke:
+    """A round-ended line, or a disc where start is end. strength: opacity 0..1."""
+
+    start: NDArray[np.float64]
+    end: NDArray[np.float64]
+    width_px: float
+    color: tuple[int, int, int]
+    strength: float
+
+
+def _paint(canvas: NDArray[np.uint8], strokes: Sequence[_Stroke]) -> None:
+    """Blend strokes into the canvas, anti-aliased; those of one strength do not add up."""
+    groups: dict[int, list[_Stroke]] = {}
+    for stroke in strokes:
+        if max(np.abs(stroke.start).max(), np.abs(stroke.end).max()) <= _FARTHEST_PX:
+            groups.setdefault(round(stroke.strength * _STRENGTHS), []).append(stroke)
     height, width = canvas.shape[:2]
-    margin = 0.5 * width_px + 2
-    low = np.floor(np.minimum(start, end) - margin)
-    high = np.ceil(np.maximum(start, end) + margin) + 1
-    x0, y0 = (int(v) for v in np.clip(low, 0, (width, height)))
-    x1, y1 = (int(v) for v in np.clip(high, 0, (width, height)))
-    if x0 >= x1 or y0 >= y1:
-        return
-    patch = canvas[y0:y1, x0:x1]
-    painted = patch.copy()
-    a, b, half = start - (x0, y0), end - (x0, y0), 0.5 * width_px
+    for level, group in groups.items():
+        ends = np.array([(stroke.start, stroke.end) for stroke in group]).reshape(-1, 2)
+        margin = 0.5 * max(stroke.width_px for stroke in group) + 2
+        low, high = np.floor(ends.min(axis=0) - margin), np.ceil(ends.max(axis=0) + margin) + 1
+        x0, y0 = (int(v) for v in np.clip(low, 0, (width, height)))
+        x1, y1 = (int(v) for v in np.clip(high, 0, (width, height)))
+        if x0 >= x1 or y0 >= y1:
+            continue
+        patch = canvas[y0:y1, x0:x1]
+        painted = patch.copy()
+        for stroke in group:
+            _line(painted, stroke, np.array((x0, y0)))
+        strength = level / _STRENGTHS
+        cv2.addWeighted(painted, strength, patch, 1.0 - strength, 0.0, dst=patch)
+
+
+def _line(patch: NDArray[np.uint8], stroke: _Stroke, corner_xy: NDArray[np.int64]) -> None:
+    a, b, half = stroke.start - corner_xy, stroke.end - corner_xy, 0.5 * stroke.width_px
     along = b - a
     length = float(np.hypot(*along))
     if length > 0:
         side = half * np.array([-along[1], along[0]]) / length
         corners = np.stack([a + side, b + side, b - side, a - side])
-        cv2.fillConvexPoly(painted, _fixed(corners), color, cv2.LINE_AA, _BITS)
+        cv2.fillConvexPoly(patch, _fixed(corners), stroke.color, cv2.LINE_AA, _BITS)
     radius = int(_fixed(np.array(half)))
     for point in (a, b) if length > 0 else (a,):
         x, y = _fixed(point).tolist()
-        cv2.circle(painted, (x, y), radius, color, cv2.FILLED, cv2.LINE_AA, _BITS)
-    cv2.addWeighted(painted, strength, patch, 1.0 - strength, 0.0, dst=patch)
+        cv2.circle(patch, (x, y), radius, stroke.color, cv2.FILLED, cv2.LINE_AA, _BITS)
 
 
 def _fixed(values: NDArray[np.float64]) -> NDArray[np.int32]:

@@ -62,17 +62,14 @@ def _tag(canvas: NDArray[np.uint8], text: str, top_xy: tuple[float, float]) -> N
 
 
 def _figures(canvas: NDArray[np.uint8], text: str) -> None:
-    """In the upper left corner, smaller where the frame is narrow; left out where unreadable."""
-    scale = _scale(canvas)
-    (w, h), _ = cv2.getTextSize(text, _FONT, scale, 1)
-    room = canvas.shape[1] - 4 * max(2, round(6 * scale))
-    if w > room:
-        scale *= room / w
-        (w, h), _ = cv2.getTextSize(text, _FONT, scale, 1)
-    if scale < 0.25:
-        return
-    pad = max(2, round(6 * scale))
-    _plate(canvas, text, (2 * pad, h + 2 * pad), scale, pad)
+    """In the upper left corner; in a narrow frame smaller, then the last figure alone."""
+    scale, short = _scale(canvas), text.rsplit("   ", 1)[-1]
+    for line, size in ((text, scale), (text, 0.35), (short, scale), (short, 0.35)):
+        (w, h), _ = cv2.getTextSize(line, _FONT, size, 1)
+        pad = max(2, round(6 * size))
+        if w + 4 * pad <= canvas.shape[1]:
+            _plate(canvas, line, (2 * pad, h + 2 * pad), size, pad)
+            return
 
 
 def _plate(
