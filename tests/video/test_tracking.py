@@ -16,7 +16,9 @@ boxes = st.lists(
 
 
 @given(boxes, boxes)
-def test_iou_is_that_of_the_coco_tools(a: list[tuple[float, ...]], b: list[tuple[float, ...]]) -> None:
+def test_iou_is_that_of_the_coco_tools(
+    a: list[tuple[float, ...]], b: list[tuple[float, ...]]
+) -> None:
     wanted = mask.iou(np.array(a), np.array(b), [False] * len(b))
     np.testing.assert_allclose(iou(a, b), wanted, atol=1e-9)
 
