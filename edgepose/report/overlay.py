@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -66,25 +65,20 @@ def _draw_person(
 ) -> None:
     width = line_width_px(points, opacity)
     halo = max(0.8, 0.35 * width)
-    limbs = [(a, b, min(opacity[a], opacity[b])) for a, b in skeleton.limbs]
-    limbs = [limb for limb in limbs if limb[2] > 0]
     # The dark edge of every limb goes below all of them, so that joints do not cut through lines.
-    edges, lines = [], []
-    for a, b, strength in limbs:
-        ends = points[a], points[b]
-        edges.append(_Stroke(*ends, width + 2 * halo, _HALO_RGB, 0.55 * strength))
-        color = _limb_color(skeleton.joints[a], skeleton.joints[b])
-        lines.append(_Stroke(*ends, width, color, 0.95 * strength))
-    rims, discs, cores = [], [], []
-    for joint, strength in enumerate(opacity):
-        if strength > 0:
-            p = points[joint]
-            color = _side_color(skeleton.joints[joint])
-            rims.append(_Stroke(p, p, 1.9 * width + 2 * halo, _HALO_RGB, 0.7 * strength))
-            discs.append(_Stroke(p, p, 1.9 * width, color, strength))
-            cores.append(_Stroke(p, p, 0.8 * width, (255, 255, 255), 0.9 * strength))
-    for layer in (edges, lines, rims, discs, cores):
-        _paint(canvas, layer)
+    limbs = [(a, b) for a, b in skeleton.limbs if min(opacity[a], opacity[b]) > 0]
+    if limbs:
+        ends = points[np.array(limbs)]
+        strength = opacity[np.array(limbs)].min(axis=1)
+        colors = [_limb_color(skeleton.joints[a], skeleton.joints[b]) for a, b in limbs]
+        _paint(canvas, ends, width + 2 * halo, [_HALO_RGB] * len(limbs), 0.55 * strength)
+        _paint(canvas, ends, width, colors, 0.95 * strength)
+    seen = np.nonzero(opacity > 0)[0]
+    discs, strength = points[seen][:, None], opacity[seen]
+    colors = [_side_color(skeleton.joints[joint]) for joint in seen]
+    _paint(canvas, discs, 1.9 * width + 2 * halo, [_HALO_RGB] * len(seen), 0.7 * strength)
+    _paint(canvas, discs, 1.9 * width, colors, strength)
+    _paint(canvas, discs, 0.8 * width, [(255, 255, 255)] * len(seen), 0.9 * strength)
 
 
 def _side_color(joint: str) -> tuple[int, int, int]:
@@ -99,52 +93,53 @@ def _limb_color(a: str, b: str) -> tuple[int, int, int]:
     return sides.pop() if len(sides) == 1 else CENTRE_RGB
 
 
-@dataclass(frozen=True)
-class _Stroke:
-    """A round-ended line, or a disc where start is end. strength: opacity 0..1."""
+def _paint(
+    canvas: NDArray[np.uint8],
+    strokes: NDArray[np.float64],
+    width_px: float,
+    colors: Sequence[tuple[int, int, int]],
+    strengths: NDArray[np.float64],
+) -> None:
+    """Blend round-ended lines (n, 2, 2), or discs (n, 1, 2), into the canvas, anti-aliased.
 
-    start: NDArray[np.float64]
-    end: NDArray[np.float64]
-    width_px: float
-    color: tuple[int, int, int]
-    strength: float
-
-
-def _paint(canvas: NDArray[np.uint8], strokes: Sequence[_Stroke]) -> None:
-    """Blend strokes into the canvas, anti-aliased; those of one strength do not add up."""
-    groups: dict[int, list[_Stroke]] = {}
-    for stroke in strokes:
-        if max(np.abs(stroke.start).max(), np.abs(stroke.end).max()) <= _FARTHEST_PX:
-            groups.setdefault(round(stroke.strength * _STRENGTHS), []).append(stroke)
+    strengths: (n,) opacity 0..1; strokes of one strength are blended at once and do not add up
+    """
+    levels = np.rint(strengths * _STRENGTHS).astype(int)
+    levels[np.abs(strokes).max(axis=(1, 2)) > _FARTHEST_PX] = 0
     height, width = canvas.shape[:2]
-    for level, group in groups.items():
-        ends = np.array([(stroke.start, stroke.end) for stroke in group]).reshape(-1, 2)
-        margin = 0.5 * max(stroke.width_px for stroke in group) + 2
-        low, high = np.floor(ends.min(axis=0) - margin), np.ceil(ends.max(axis=0) + margin) + 1
+    margin, radius = 0.5 * width_px + 2, round(0.5 * width_px * (1 << _BITS))
+    for level in set(levels[levels > 0].tolist()):
+        chosen = np.nonzero(levels == level)[0]
+        group = strokes[chosen]
+        low = np.floor(group.min(axis=(0, 1)) - margin)
+        high = np.ceil(group.max(axis=(0, 1)) + margin) + 1
         x0, y0 = (int(v) for v in np.clip(low, 0, (width, height)))
         x1, y1 = (int(v) for v in np.clip(high, 0, (width, height)))
         if x0 >= x1 or y0 >= y1:
             continue
         patch = canvas[y0:y1, x0:x1]
         painted = patch.copy()
-        for stroke in group:
-            _line(painted, stroke, np.array((x0, y0)))
+        places = group - (x0, y0)
+        bodies = _fixed(_bodies(places, width_px)) if group.shape[1] == 2 else None
+        for i, ends in enumerate(_fixed(places).tolist()):
+            color = colors[chosen[i]]
+            if bodies is not None:
+                cv2.fillConvexPoly(painted, bodies[i], color, cv2.LINE_AA, _BITS)
+            for x, y in ends:
+                cv2.circle(painted, (x, y), radius, color, cv2.FILLED, cv2.LINE_AA, _BITS)
         strength = level / _STRENGTHS
         cv2.addWeighted(painted, strength, patch, 1.0 - strength, 0.0, dst=patch)
 
 
-def _line(patch: NDArray[np.uint8], stroke: _Stroke, corner_xy: NDArray[np.int64]) -> None:
-    a, b, half = stroke.start - corner_xy, stroke.end - corner_xy, 0.5 * stroke.width_px
-    along = b - a
-    length = float(np.hypot(*along))
-    if length > 0:
-        side = half * np.array([-along[1], along[0]]) / length
-        corners = np.stack([a + side, b + side, b - side, a - side])
-        cv2.fillConvexPoly(patch, _fixed(corners), stroke.color, cv2.LINE_AA, _BITS)
-    radius = int(_fixed(np.array(half)))
-    for point in (a, b) if length > 0 else (a,):
-        x, y = _fixed(point).tolist()
-        cv2.circle(patch, (x, y), radius, stroke.color, cv2.FILLED, cv2.LINE_AA, _BITS)
+def _bodies(lines: NDArray[np.float64], width_px: float) -> NDArray[np.float64]:
+    """(n, 4, 2) corners of lines (n, 2, 2) of this width, without their round ends."""
+    along = lines[:, 1] - lines[:, 0]
+    length = np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
+    side = 0.5 * width_px * np.stack([-along[:, 1], along[:, 0]], axis=1) / length
+    corners: NDArray[np.float64] = np.stack(
+        [lines[:, 0] + side, lines[:, 1] + side, lines[:, 1] - side, lines[:, 0] - side], axis=1
+    )
+    return corners
 
 
 def _fixed(values: NDArray[np.float64]) -> NDArray[np.int32]:
