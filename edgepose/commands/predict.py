@@ -79,9 +79,9 @@ _SHOWN_EACH_S = 0.5
               help="In a video, look in each so many frames; between, boxes follow joints.")  # fmt: skip
 @click.option("--flip", is_flag=True, help="Average with the mirrored crop.")
 @click.option("--smooth/--no-smooth", default=True, help="One-Euro filter on a video's joints.")
-@click.option("--min-cutoff", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True,
+@click.option("--min-cutoff", type=click.FloatRange(0, min_open=True), default=2.0, show_default=True,
               help="Hz; lower: less shaking at rest.")  # fmt: skip
-@click.option("--beta", type=click.FloatRange(0), default=10.0, show_default=True,
+@click.option("--beta", type=click.FloatRange(0), default=20.0, show_default=True,
               help="Hz per box side per second; higher: less lag.")  # fmt: skip
 @click.option(
     "--d-cutoff",

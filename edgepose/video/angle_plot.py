@@ -70,7 +70,7 @@ def angles_png(
                     values = degrees[person][:, index]
                     axis.plot(times_s[person], values, color=colors[side], linewidth=1.4)
                     extents.append(_extent(side, values))
-            axis.set_ylim(0, 185)
+            axis.set_ylim(-3, 185)
             axis.set_yticks([0, 45, 90, 135, 180])
             axis.grid(color=_GRID, linewidth=0.8)
             axis.tick_params(length=0, colors=_SOFT, labelsize=8)

@@ -17,8 +17,8 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    min_cutoff: float = Field(1.0, gt=0)
-    beta: float = Field(10.0, ge=0)
+    min_cutoff: float = Field(2.0, gt=0)
+    beta: float = Field(20.0, ge=0)
     d_cutoff: float = Field(1.0, gt=0)
 
 
