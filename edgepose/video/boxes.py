@@ -15,7 +15,8 @@ from edgepose.video.tracking import iou
 MARGIN = 0.08  # of the joints' longer side: what people's boxes are wider than their joints, COCO
 SEEN = 0.2  # confidence from which a joint counts
 _LOST_SHARE = 0.25
-_SAME = 0.8
+_SAME = 0.8  # overlap of two boxes of one person
+_LEAST_PX = 4.0
 _KEEP = 0.5  # of the size of the box before, against pumping
 
 
@@ -93,19 +94,20 @@ class Following:
 def follow(before: Before, *, frame_hw: tuple[int, int]) -> NDArray[np.float64]:
     """(K', 4) boxes of the next frame; people with too few joints, or seen twice, are left out."""
     height, width = frame_hw
-    kept: list[NDArray[np.float64]] = []
-    for old, xy, scores in zip(before.boxes_xywh, before.joints_xy, before.scores, strict=True):
-        seen = scores >= SEEN
-        if seen.sum() < max(2, _LOST_SHARE * len(scores)):
+    kept: list[list[float]] = []
+    counts = (before.scores >= SEEN).sum(axis=1).tolist()
+    for row, old in enumerate(before.boxes_xywh.tolist()):
+        if counts[row] < max(2, _LOST_SHARE * before.scores.shape[1]):
             continue
-        low, high = xy[seen].min(axis=0).astype(float), xy[seen].max(axis=0).astype(float)
-        margin = MARGIN * float((high - low).max())
-        low, high = low - margin, high + margin
-        size = _KEEP * old[2:] + (1.0 - _KEEP) * (high - low)
-        corner = 0.5 * (low + high) - 0.5 * size
-        box = np.concatenate([corner, size])
-        inside = (box[:2] < (width, height)).all() and (box[:2] + box[2:] > 0).all()
-        new = not kept or iou([box], np.stack(kept)).max() < _SAME
-        if inside and new and (size >= 4).all():
-            kept.append(box)
-    return np.stack(kept) if kept else np.zeros((0, 4))
+        # Plain numbers: this runs between two frames, where a dozen calls of numpy would be felt.
+        seen = before.joints_xy[row][before.scores[row] >= SEEN]
+        (x0, y0), (x1, y1) = seen.min(axis=0).tolist(), seen.max(axis=0).tolist()
+        margin = 2 * MARGIN * max(x1 - x0, y1 - y0)
+        w = _KEEP * old[2] + (1.0 - _KEEP) * (x1 - x0 + margin)
+        h = _KEEP * old[3] + (1.0 - _KEEP) * (y1 - y0 + margin)
+        x, y = 0.5 * (x0 + x1 - w), 0.5 * (y0 + y1 - h)
+        inside = x < width and y < height and x + w > 0 and y + h > 0
+        new = not kept or iou([[x, y, w, h]], kept).max() < _SAME
+        if inside and new and min(w, h) >= _LEAST_PX:
+            kept.append([x, y, w, h])
+    return np.array(kept, dtype=np.float64).reshape(-1, 4)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.device.decode import find_peaks
 from edgepose.device.geometry import resampler
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import Runs
@@ -74,17 +73,29 @@ class Found:
 
     def joints(self, *, exact: bool = True) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(K, J, 2) image pixels and (K, J) heatmap maxima. exact: by the model's coding; otherwise to
-        the nearest heatmap pixel, which costs next to nothing."""
+        the nearest heatmap pixel, which costs next to nothing (and is not checked for NaN)."""
         count = len(self.boxes_xywh)
         xy = np.zeros((count, self.num_joints, 2), np.float32)
         scores = np.zeros((count, self.num_joints), np.float32)
         for part in self.parts:
-            codec = part.model.contract.codec
-            peaks, maxima = codec.decode(part.heatmaps) if exact else find_peaks(part.heatmaps)
-            size = (part.heatmaps.shape[2], part.heatmaps.shape[3])
-            xy[part.rows] = codec.image_xy(peaks, part.matrices, size)
-            scores[part.rows] = maxima
+            if exact:
+                codec = part.model.contract.codec
+                peaks, scores[part.rows] = codec.decode(part.heatmaps)
+                size = (part.heatmaps.shape[2], part.heatmaps.shape[3])
+                xy[part.rows] = codec.image_xy(peaks, part.matrices, size)
+            else:
+                xy[part.rows], scores[part.rows] = _roughly(part)
         return xy, scores
+
+
+def _roughly(part: _Part) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Peaks in image pixels, for a crop that is not turned: each axis has a factor and an offset."""
+    n, joints, h, w = part.heatmaps.shape
+    flat = part.heatmaps.reshape(n, joints, h * w)
+    at, scores = flat.argmax(axis=2), flat.max(axis=2)
+    cells = np.stack([at % w, at // w], axis=2) * part.model.contract.codec.pitch_xy((h, w))
+    factors, offsets = part.matrices[:, [0, 1], [0, 1]], part.matrices[:, :, 2]
+    return (cells - offsets[:, None]) / factors[:, None], scores
 
 
 class Finder:

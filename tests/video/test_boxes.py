@@ -128,6 +128,21 @@ def test_each_person_goes_to_the_model_of_their_size() -> None:
     assert np.abs(joints[0] - spots_at(0)).max() < 5  # in pixels of the picture, whatever the crop
 
 
+@pytest.mark.parametrize(
+    ("coding", "hw"), [("standard", (64, 64)), ("dark", (64, 48)), ("udp", (96, 64))]
+)
+def test_rough_joints_are_within_a_heatmap_pixel_of_the_exact(
+    coding: str, hw: tuple[int, int]
+) -> None:
+    contract = Contract(hw, HeatmapCodec(coding=coding), PAIR)  # type: ignore[arg-type]
+    boxes = np.array([[40.0, 30, 60, 100], [30, 20, 80, 120]])
+    found = Finder([Model(BrightSpots(), contract)]).find(frame_of(0), boxes)
+    (exact, scores), (rough, again) = found.joints(), found.joints(exact=False)
+    np.testing.assert_array_equal(scores, again)
+    pitch = 4 * 1.25 * max(boxes[:, 3]) / min(hw)  # image pixels in a heatmap's
+    assert np.abs(exact - rough).max() < pitch
+
+
 def test_models_that_do_not_belong_together_are_refused() -> None:
     def model(hw: tuple[int, int], skeleton: Skeleton) -> Model:
         return Model(BrightSpots(), Contract(hw, HeatmapCodec(), skeleton))
