@@ -16,20 +16,16 @@ from pycocotools.cocoeval import COCOeval
 from edgepose.data.coco import Config, open_split
 from edgepose.device.codec import HeatmapCodec
 from edgepose.errors import EdgeposeError
-from edgepose.predict import (
-    Contract,
-    Photo,
-    Prediction,
-    coco_results,
-    draw,
-    open_photos,
-    parse_box,
-    predict_images,
-    read_boxes,
-    write_predictions,
-)
-from edgepose.report.overlay import LEFT_RGB, RIGHT_RGB, draw_skeletons, fade, png_bytes
+from edgepose.predict import Contract, Prediction, coco_results, parse_box
+from edgepose.report.overlay import LEFT_RGB, RIGHT_RGB, draw_skeletons, fade
 from edgepose.skeleton import COCO17, MPII16, Skeleton
+from edgepose.video.box_file import BoxFile
+from edgepose.video.boxes import OneBox, WholeFrame
+from edgepose.video.finder import Finder, Model
+from edgepose.video.frames import Frame
+from edgepose.video.overlay import draw
+from edgepose.video.sinks import PictureSink
+from edgepose.video.sources import Pictures
 
 PHOTOS = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "real-people"
 needs_photos = pytest.mark.skipif(not PHOTOS.is_dir(), reason=f"no photographs at {PHOTOS}")
@@ -38,6 +34,8 @@ ONE = Skeleton("pair", ("right_hand", "left_hand"), flip_pairs=((0, 1),), limbs=
 
 class BrightSpots:
     """Heatmap 0 is the red channel, heatmap 1 the blue one, pooled by four."""
+
+    description = "bright spots"
 
     def __init__(self) -> None:
         self.crops: list[np.ndarray] = []
@@ -61,12 +59,10 @@ def test_joints_come_back_in_image_pixels(input_hw: tuple[int, int]) -> None:
     image = spots((150, 90), (190, 140), (300, 400))
     contract = Contract(input_hw=input_hw, codec=HeatmapCodec(), skeleton=ONE)
     boxes = np.array([[120.0, 60.0, 100.0, 120.0], [130.0, 70.0, 80.0, 100.0]])
-    found = predict_images(BrightSpots(), contract, [Photo("a.png", 7, image, boxes)])
-    assert len(found) == 2
-    for person in found:
-        assert person.image_id == 7
-        # Half a heatmap pixel of this crop is about 4.7 image pixels.
-        assert np.abs(person.joints_xy - [[150, 90], [190, 140]]).max() < 6
+    joints, _ = Finder([Model(BrightSpots(), contract)]).find(image, boxes).joints()
+    assert joints.shape == (2, 2, 2)
+    # Half a heatmap pixel of this crop is about 4.7 image pixels.
+    assert np.abs(joints - [[150, 90], [190, 140]]).max() < 6
 
 
 def test_flip_averages_the_mirror_image() -> None:
@@ -78,32 +74,30 @@ def test_flip_averages_the_mirror_image() -> None:
 
     image = spots((150, 90), (190, 140), (300, 400))
     contract = Contract(input_hw=(64, 64), codec=HeatmapCodec(), skeleton=ONE)
-    photo = Photo("a.png", 7, image, np.array([[120.0, 60.0, 100.0, 120.0]]))
     executor = Recorder()
-    (person,) = predict_images(executor, contract, [photo], flip=True)
+    finder = Finder([Model(executor, contract)], flip=True)
+    joints, _ = finder.find(image, np.array([[120.0, 60.0, 100.0, 120.0]])).joints()
     assert np.array_equal(executor.crops[1], executor.crops[0][:, :, ::-1])
-    assert np.abs(person.joints_xy - [[150, 90], [190, 140]]).max() < 6
+    assert np.abs(joints[0] - [[150, 90], [190, 140]]).max() < 6
 
 
 def test_more_people_than_a_batch() -> None:
     image = spots((50, 50), (60, 60), (120, 120))
     boxes = np.tile([[20.0, 20.0, 80.0, 80.0]], (37, 1))
-    contract = Contract(input_hw=(64, 64), codec=HeatmapCodec(), skeleton=ONE)
-    told: list[tuple[int, int]] = []
-    found = predict_images(
-        BrightSpots(), contract, [Photo("a", "a", image, boxes)],
-        report=lambda _, done, total: told.append((done, total)),
-    )  # fmt: skip
-    assert len(found) == 37
-    assert told[-1] == (37, 37)
-    assert len({p.joints_xy.tobytes() for p in found}) == 1
-    assert predict_images(BrightSpots(), contract, []) == []
+    executor = BrightSpots()
+    finder = Finder([Model(executor, Contract((64, 64), HeatmapCodec(), ONE))])
+    joints, _ = finder.find(image, boxes).joints()
+    assert [len(crops) for crops in executor.crops] == [16, 16, 5]
+    assert len({j.tobytes() for j in joints}) == 1
+    nobody, scores = finder.find(image, np.zeros((0, 4))).joints()
+    assert nobody.shape == (0, 2, 2)
+    assert scores.shape == (0, 2)
 
 
 def test_a_model_with_other_joints_is_refused() -> None:
-    photo = Photo("a", "a", np.zeros((64, 64, 3), np.uint8), np.array([[0.0, 0, 64, 64]]))
+    finder = Finder([Model(BrightSpots(), Contract((64, 64), HeatmapCodec(), MPII16))])
     with pytest.raises(EdgeposeError, match="2 heatmaps"):
-        predict_images(BrightSpots(), Contract((64, 64), HeatmapCodec(), MPII16), [photo])
+        finder.find(np.zeros((64, 64, 3), np.uint8), np.array([[0.0, 0, 64, 64]]))
 
 
 points = st.tuples(st.floats(-300, 600), st.floats(-300, 600))
@@ -160,8 +154,7 @@ def test_lines_grow_with_the_person() -> None:
 
 
 def test_boxes_come_from_the_file_the_option_or_the_image(tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
-    path.write_bytes(png_bytes(np.zeros((40, 60, 3), np.uint8)))
+    frame = Frame("photos/a.png", 0, 0.0, np.zeros((40, 60, 3), np.uint8))
     coco = tmp_path / "boxes.json"
     annotations = [
         {"image_id": 5, "category_id": 1, "bbox": [1, 2, 10, 20]},
@@ -175,27 +168,21 @@ def test_boxes_come_from_the_file_the_option_or_the_image(tmp_path: Path) -> Non
         "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "dog"}],
     }
     coco.write_text(json.dumps(document))
-    (photo,) = open_photos([path], coco_json=coco)
-    assert photo.image_id == 5
-    assert photo.boxes_xywh.tolist() == [[1, 2, 10, 20]]
-    (photo,) = open_photos([path], box_xywh=parse_box("3,4,5,6"))
-    assert photo.boxes_xywh.tolist() == [[3, 4, 5, 6]]
-    (photo,) = open_photos([path])
-    assert photo.boxes_xywh.tolist() == [[0, 0, 60, 40]]
-    assert photo.image_id == "a"
+    boxes = BoxFile(coco)
+    assert boxes.image_id(frame) == 5
+    assert boxes.find(frame, None).tolist() == [[1, 2, 10, 20]]
+    assert OneBox(parse_box("3,4,5,6")).find(frame, None).tolist() == [[3, 4, 5, 6]]
+    assert WholeFrame().find(frame, None).tolist() == [[0, 0, 60, 40]]
     with pytest.raises(EdgeposeError, match="lies outside"):
-        open_photos([path], box_xywh=(60, 0, 5, 5))
-    with pytest.raises(EdgeposeError, match="both given"):
-        open_photos([path], box_xywh=(0, 0, 5, 5), coco_json=coco)
-    other = tmp_path / "b.png"
-    other.write_bytes(path.read_bytes())
+        OneBox((60, 0, 5, 5)).find(frame, None)
     with pytest.raises(EdgeposeError, match=r"does not list the image b\.png"):
-        open_photos([other], coco_json=coco)
+        boxes.find(Frame("b.png", 1, 0.0, frame.image), None)
 
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "{}", '{"images": [], "annotations": [{}]}', '{"images": [1], "annotations": []}',
+    ["", "[3]", "{}",
+     '[{"image_id": 1}]', '{"images": [], "annotations": [{}]}', '{"images": [1], "annotations": []}',
      '{"images": [], "annotations": [{"image_id": 3, "bbox": [1, 2, 3, 4]}]}',
      '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, "bbox": "abcd"}]}',
      '{"images": [], "annotations": [], "categories": 3}'],
@@ -204,7 +191,7 @@ def test_broken_box_files_are_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "boxes.json"
     path.write_text(content)
     with pytest.raises(EdgeposeError):
-        read_boxes(path)
+        BoxFile(path)
 
 
 @pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,x", "1,2,0,4", "1,2,3,-4", "nan,1,2,3"])
@@ -232,16 +219,23 @@ def test_results_in_another_skeleton_go_by_name() -> None:
 def test_written_files_hold_every_photo_and_person(tmp_path: Path) -> None:
     black = np.zeros((40, 60, 3), np.uint8)
     names = ("a/x.jpg", "b/x.png", "c.png")
-    photos = [Photo(name, i, black, np.array([[0.0, 0, 60, 40]])) for i, name in enumerate(names)]
-    joints = np.array([[10, 10], [40, 30]], np.float32)
-    found = [Prediction(p.name, p.image_id, p.boxes_xywh[0], joints, np.ones(2)) for p in photos]
-    written = write_predictions(tmp_path / "out", photos, found[:2], ONE)
-    assert [path.name for path in written] == ["x.png", "x-2.png", "c.png", "predictions.json"]
-    assert cv2.imread(str(written[1])).any()
-    assert not cv2.imread(str(written[2])).any()  # nobody was found there
-    results = json.loads(written[3].read_text())
+    sink = PictureSink(tmp_path / "out", ONE)
+    joints, box = np.array([[10, 10], [40, 30]], np.float32), np.array([0.0, 0, 60, 40])
+    for i, name in enumerate(names):
+        people = [Prediction(name, i, box, joints, np.ones(2))] if i < 2 else []
+        sink.add(Frame(name, i, 0.0, black), people, image_id=i, figures="")
+    sink.summarise()
+    assert [path.name for path in sink.files] == [
+        "x.png", "x-2.png", "c.png", "predictions.json", "images.json", "predictions.csv",
+    ]  # fmt: skip
+    assert cv2.imread(str(sink.files[1])).any()
+    assert not cv2.imread(str(sink.files[2])).any()  # nobody was found there
+    results = json.loads(sink.files[3].read_text())
     assert [r["image_id"] for r in results] == [0, 1]
     assert results[0]["keypoints"] == [10, 10, 1, 40, 30, 1]
+    loaded = COCO(str(sink.files[4])).loadRes(str(sink.files[3]))
+    assert loaded.getImgIds() == [0, 1, 2]
+    assert len(loaded.getAnnIds(imgIds=[1])) == 1
 
 
 @needs_photos
@@ -270,10 +264,11 @@ def test_photographs_open_with_their_boxes_and_are_drawn_on() -> None:
                                 train_fraction=0.0), "val")  # fmt: skip
     sample = dataset[0]
     name = f"{int(sample.sample_id.split('/')[0]):012d}.jpg"
-    (photo,) = open_photos([PHOTOS / "images" / name], coco_json=annotations)
+    (photo,) = Pictures([PHOTOS / "images" / name], name="one").frames()
+    boxes = BoxFile(annotations).find(photo, None)
     assert photo.image.shape == sample.image.shape
-    assert any(np.allclose(box, sample.box_xywh, atol=0.01) for box in photo.boxes_xywh)
-    one = person(sample.joints_xy, sample.annotated.astype(float), 1, photo.boxes_xywh[0])
+    assert any(np.allclose(box, sample.box_xywh, atol=0.01) for box in boxes)
+    one = person(sample.joints_xy, sample.annotated.astype(float), 1, boxes[0])
     drawn = draw(photo.image, [one], COCO17)
     changed = (drawn != photo.image).any(axis=2)
     assert 0.0005 < changed.mean() < 0.2

@@ -12,6 +12,9 @@ from edgepose.skeleton import Skeleton
 
 RIGHT_RGB, LEFT_RGB, CENTRE_RGB = (255, 138, 36), (34, 168, 255), (112, 224, 120)
 _HALO_RGB = (18, 22, 28)
+_BITS = 4  # of a pixel, in OpenCV's fixed point
+_STRENGTHS = 16  # steps of opacity: strokes of one step are blended at once
+_FARTHEST_PX = 1e5  # beyond it a line is not drawn
 
 
 def draw_skeletons(
@@ -62,20 +65,20 @@ def _draw_person(
 ) -> None:
     width = line_width_px(points, opacity)
     halo = max(0.8, 0.35 * width)
-    limbs = [(a, b, min(opacity[a], opacity[b])) for a, b in skeleton.limbs]
-    limbs = [limb for limb in limbs if limb[2] > 0]
     # The dark edge of every limb goes below all of them, so that joints do not cut through lines.
-    for a, b, strength in limbs:
-        _stroke(canvas, points[a], points[b], width + 2 * halo, _HALO_RGB, 0.55 * strength)
-    for a, b, strength in limbs:
-        color = _limb_color(skeleton.joints[a], skeleton.joints[b])
-        _stroke(canvas, points[a], points[b], width, color, 0.95 * strength)
-    for joint, strength in enumerate(opacity):
-        if strength > 0:
-            p = points[joint]
-            _stroke(canvas, p, p, 1.9 * width + 2 * halo, _HALO_RGB, 0.7 * strength)
-            _stroke(canvas, p, p, 1.9 * width, _side_color(skeleton.joints[joint]), strength)
-            _stroke(canvas, p, p, 0.8 * width, (255, 255, 255), 0.9 * strength)
+    limbs = [(a, b) for a, b in skeleton.limbs if min(opacity[a], opacity[b]) > 0]
+    if limbs:
+        ends = points[np.array(limbs)]
+        strength = opacity[np.array(limbs)].min(axis=1)
+        colors = [_limb_color(skeleton.joints[a], skeleton.joints[b]) for a, b in limbs]
+        _paint(canvas, ends, width + 2 * halo, [_HALO_RGB] * len(limbs), 0.55 * strength)
+        _paint(canvas, ends, width, colors, 0.95 * strength)
+    seen = np.nonzero(opacity > 0)[0]
+    discs, strength = points[seen][:, None], opacity[seen]
+    colors = [_side_color(skeleton.joints[joint]) for joint in seen]
+    _paint(canvas, discs, 1.9 * width + 2 * halo, [_HALO_RGB] * len(seen), 0.7 * strength)
+    _paint(canvas, discs, 1.9 * width, colors, strength)
+    _paint(canvas, discs, 0.8 * width, [(255, 255, 255)] * len(seen), 0.9 * strength)
 
 
 def _side_color(joint: str) -> tuple[int, int, int]:
@@ -90,46 +93,59 @@ def _limb_color(a: str, b: str) -> tuple[int, int, int]:
     return sides.pop() if len(sides) == 1 else CENTRE_RGB
 
 
-def _stroke(
+def _paint(
     canvas: NDArray[np.uint8],
-    start: NDArray[np.float64],
-    end: NDArray[np.float64],
+    strokes: NDArray[np.float64],
     width_px: float,
-    color: tuple[int, int, int],
-    strength: float,
+    colors: Sequence[tuple[int, int, int]],
+    strengths: NDArray[np.float64],
 ) -> None:
-    """Blend a round-ended line (a disc where start is end) into the canvas, anti-aliased."""
+    """Blend round-ended lines (n, 2, 2), or discs (n, 1, 2), into the canvas, anti-aliased.
+
+    strengths: (n,) opacity 0..1; strokes of one strength are blended at once and do not add up
+    """
+    levels = np.rint(strengths * _STRENGTHS).astype(int)
+    levels[np.abs(strokes).max(axis=(1, 2)) > _FARTHEST_PX] = 0
     height, width = canvas.shape[:2]
-    margin = 0.5 * width_px + 2
-    low = np.floor(np.minimum(start, end) - margin)
-    high = np.ceil(np.maximum(start, end) + margin) + 1
-    # Clipping first keeps a joint that lies miles away from costing memory.
-    x0, y0 = (int(v) for v in np.clip(low, 0, (width, height)))
-    x1, y1 = (int(v) for v in np.clip(high, 0, (width, height)))
-    if x0 >= x1 or y0 >= y1:
-        return
-    cover = _coverage(start - (x0, y0), end - (x0, y0), width_px, (y1 - y0, x1 - x0))
-    alpha = (cover * strength)[..., None]
-    patch = canvas[y0:y1, x0:x1]
-    mixed = patch * (1 - alpha) + np.array(color, dtype=np.float32) * alpha
-    canvas[y0:y1, x0:x1] = np.rint(mixed).astype(np.uint8)
+    margin, radius = 0.5 * width_px + 2, round(0.5 * width_px * (1 << _BITS))
+    for level in set(levels[levels > 0].tolist()):
+        chosen = np.nonzero(levels == level)[0]
+        group = strokes[chosen]
+        low = np.floor(group.min(axis=(0, 1)) - margin)
+        high = np.ceil(group.max(axis=(0, 1)) + margin) + 1
+        x0, y0 = (int(v) for v in np.clip(low, 0, (width, height)))
+        x1, y1 = (int(v) for v in np.clip(high, 0, (width, height)))
+        if x0 >= x1 or y0 >= y1:
+            continue
+        patch = canvas[y0:y1, x0:x1]
+        painted = patch.copy()
+        places = group - (x0, y0)
+        bodies = _fixed(_bodies(places, width_px)) if group.shape[1] == 2 else None
+        for i, ends in enumerate(_fixed(places).tolist()):
+            color = colors[chosen[i]]
+            if bodies is not None:
+                cv2.fillConvexPoly(painted, bodies[i], color, cv2.LINE_AA, _BITS)
+            for x, y in ends:
+                cv2.circle(painted, (x, y), radius, color, cv2.FILLED, cv2.LINE_AA, _BITS)
+        strength = level / _STRENGTHS
+        cv2.addWeighted(painted, strength, patch, 1.0 - strength, 0.0, dst=patch)
 
 
-def _coverage(
-    start: NDArray[np.float64],
-    end: NDArray[np.float64],
-    width_px: float,
-    size_hw: tuple[int, int],
-) -> NDArray[np.float32]:
-    """(h, w) part of each pixel within width_px / 2 of the segment, edges one px wide."""
-    rows, columns = np.mgrid[: size_hw[0], : size_hw[1]].astype(np.float32)
-    along = (end - start).astype(np.float32)
-    dx, dy = columns - np.float32(start[0]), rows - np.float32(start[1])
-    squared = float(along @ along)
-    t = np.clip((dx * along[0] + dy * along[1]) / squared, 0, 1) if squared > 0 else np.float32(0)
-    distance = np.hypot(dx - t * along[0], dy - t * along[1])
-    cover: NDArray[np.float32] = np.clip(0.5 * width_px + 0.5 - distance, 0, 1).astype(np.float32)
-    return cover
+def _bodies(lines: NDArray[np.float64], width_px: float) -> NDArray[np.float64]:
+    """(n, 4, 2) corners of lines (n, 2, 2) of this width, without their round ends."""
+    along = lines[:, 1] - lines[:, 0]
+    length = np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
+    side = 0.5 * width_px * np.stack([-along[:, 1], along[:, 0]], axis=1) / length
+    corners: NDArray[np.float64] = np.stack(
+        [lines[:, 0] + side, lines[:, 1] + side, lines[:, 1] - side, lines[:, 0] - side], axis=1
+    )
+    return corners
+
+
+def _fixed(values: NDArray[np.float64]) -> NDArray[np.int32]:
+    """OpenCV's fixed-point pixels."""
+    fixed: NDArray[np.int32] = np.rint(values * (1 << _BITS)).astype(np.int32)
+    return fixed
 
 
 def png_bytes(image: NDArray[np.uint8]) -> bytes:

@@ -26,9 +26,10 @@ from edgepose.backends import onnx_mobile
 from edgepose.bench.record import Conditions, MetricValue
 from edgepose.bundle import bundle
 from edgepose.cli import main
+from edgepose.data.images import read_image
 from edgepose.device.files import sha256_file
 from edgepose.errors import EdgeposeError
-from edgepose.predict import Contract, open_photos, predict_images
+from edgepose.predict import Contract
 from edgepose.report.record import (
     ArtifactRecord,
     DataRecord,
@@ -39,6 +40,7 @@ from edgepose.report.record import (
     StageRecord,
 )
 from edgepose.report.schema import save_report
+from edgepose.video.finder import Finder, Model
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTO, BOX = ROOT / "calib_data" / "person-000.jpg", (10.0, 20.0, 90.0, 70.0)
@@ -305,14 +307,13 @@ def test_the_python_sample_finds_what_predict_finds(run: Path, tmp_path: Path) -
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout)
         artifact = Artifact.load(run / "artifacts" / "onnx_mobile")
-        (wanted,) = predict_images(
-            onnx_mobile.open_executor(artifact), Contract.of_artifact(artifact),
-            open_photos([PHOTO], box_xywh=BOX),
-        )  # fmt: skip
+        model = Model(onnx_mobile.open_executor(artifact), Contract.of_artifact(artifact))
+        found_here = Finder([model]).find(read_image(PHOTO), np.array([BOX], dtype=float))
+        joints, scores = (values[0] for values in found_here.joints())
         assert list(found["joints"]) == list(artifact.manifest.skeleton.joints)
         values = np.array(list(found["joints"].values()))
-        np.testing.assert_allclose(values[:, :2], wanted.joints_xy, atol=2e-3)
-        np.testing.assert_allclose(values[:, 2], wanted.scores, atol=1e-3)
+        np.testing.assert_allclose(values[:, :2], joints, atol=2e-3)
+        np.testing.assert_allclose(values[:, 2], scores, atol=1e-3)
         assert "ONNX Runtime" in found["executor"]
 
 

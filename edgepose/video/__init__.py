@@ -1,0 +1,1 @@
+"""Joints in pictures, videos and cameras: frames in, people with names, files out."""
