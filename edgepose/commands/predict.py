@@ -45,8 +45,8 @@ _SHOWN_EACH_S = 0.5
 @click.option("--camera", type=click.IntRange(0), help="Number of a camera.")
 @click.option(
     "--model", "--artifact", "models", required=True, multiple=True,
-    help="Artifact folder, the model folder of a run, or a checkpoint file. Repeatable, one for each "
-    "input size: every person goes to the size that fits the box.",
+    help="Artifact folder, the model folder of a run, or a checkpoint file. With several input sizes, in "
+    "one artifact or by repeating this, every person goes to the size that fits the box.",
 )  # fmt: skip
 @skeleton_option
 @input_option
@@ -151,6 +151,7 @@ def predict(
 def _finder(models: tuple[str, ...], given: dict[str, Any]) -> Finder:
     from edgepose import api
     from edgepose.artifact import Artifact
+    from edgepose.forms import select, sizes_in
     from edgepose.predict import Contract
     from edgepose.video.finder import Finder, Model
 
@@ -161,15 +162,21 @@ def _finder(models: tuple[str, ...], given: dict[str, Any]) -> Finder:
                 name, given["skeleton"], given["input_size"], given["bgr"], given["coding"],
                 given["sha256"],
             )  # fmt: skip
-            contract = (
-                Contract.of_artifact(subject)
+            sizes = (
+                [select(subject, input_hw=hw, gives="heatmaps") for hw in sizes_in(subject)]
                 if isinstance(subject, Artifact)
-                else Contract.of_spec(subject.spec)
+                else [subject]
             )
-            executor = api.open_executor(
-                subject, work=given["output"] / ".work", threads=given["threads"]
-            )
-            opened.append(Model(executor, contract))
+            for one in sizes:
+                contract = (
+                    Contract.of_artifact(one)
+                    if isinstance(one, Artifact)
+                    else Contract.of_spec(one.spec)
+                )
+                executor = api.open_executor(
+                    one, work=given["output"] / ".work", threads=given["threads"]
+                )
+                opened.append(Model(executor, contract))
     return Finder(opened, flip=given["flip"])
 
 
