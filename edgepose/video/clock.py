@@ -37,8 +37,9 @@ class Timing:
         """One line: networks and whole, per frame."""
         each = 1e3 / max(self.frames, 1)
         networks = self.inference_s + self.detector_s
+        many = "" if self.frames == 1 else "s"
         return (
-            f"{self.frames} {'frame' if self.frames == 1 else 'frames'} in {self.wall_s:.1f} s: networks {networks * each:.1f} ms, "
+            f"{self.frames} frame{many} in {self.wall_s:.1f} s: networks {networks * each:.1f} ms, "
             f"whole {self.wall_s * each:.1f} ms a frame ({self.frames_per_s:.1f} FPS), "
             f"{self.inference_share:.0%} in networks"
         )
