@@ -242,7 +242,7 @@ class RecipeContract(_Strict):
 
 class Header(_Strict):
     """Everything in the manifest but the files. scores, recipe: known after export, so in a bundle
-    only; variants: where there are more forms than one; without them the keys are left out."""
+    only; variants: where there are more variants than one; without them the keys are left out."""
 
     name: str
     target: str

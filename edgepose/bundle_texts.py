@@ -53,13 +53,13 @@ def model_card(artifact: Artifact, report: Report, row: ArtifactRecord) -> str:
             for f in manifest.files
         ],
     )
-    forms = variant_rows(report, row)
-    if forms:
+    variants = variant_rows(report, row)
+    if variants:
         header = [head for head in variant_header(report) if head not in _NOT_IN_CARD]
-        cells = [dict(zip(variant_header(report), form, strict=True)) for form in forms]
+        cells = [dict(zip(variant_header(report), one, strict=True)) for one in variants]
         lines += [
             "",
-            "## Other forms of it",
+            "## Other sizes, batches and outputs",
             "",
             "The main file is described above; these are the same weights.",
             "",

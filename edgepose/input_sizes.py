@@ -9,7 +9,7 @@ def choose_size(box_hw: tuple[float, float], sizes: Sequence[tuple[int, int]]) -
     """The size whose area is nearest above the person's box, else the largest.
 
     box_hw: height and width of the box in image pixels, without margin
-    sizes:  (height, width) of the crops that the artifact's forms take; of two of equal area the
+    sizes:  (height, width) of the crops that the artifact's variants take; of two of equal area the
             first one is taken. A larger size would only magnify the picture.
     """
     if not sizes:

@@ -32,7 +32,6 @@ from edgepose.device.files import replace_folder, sha256_file
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import EvaluationSet, Joints, JointShift, find_joints
 from edgepose.fetch import cache_folder
-from edgepose.forms import Form
 from edgepose.inputs import (
     ReportProgress,
     check_metric,
@@ -68,6 +67,7 @@ from edgepose.stages import export
 from edgepose.store import Store
 from edgepose.target import Target, load_target
 from edgepose.train.config import FitConfig
+from edgepose.variants import Variant
 
 Warn = Callable[[str], None]
 TRAINS_THE_STUDENT = ("train", "distill")
@@ -273,15 +273,15 @@ def export_stage(run: Run, config: export.Config, model: PoseModel, notes: dict[
         for item in export.run(model, config, context, reference=reference):
             shutil.copytree(item.artifact.folder, out / item.target.name)
             save_joints(item.joints, out / f"{item.target.name}.npz")
-            for number, scored in enumerate(item.forms):
-                save_joints(scored.joints, out / form_file(item.target, number))
+            for number, scored in enumerate(item.variants):
+                save_joints(scored.joints, out / variant_file(item.target, number))
             facts[item.target.name] = {
                 "shift": vars(item.shift),
                 "alike": [one.text for one in item.alike],
                 **artifact_facts(item.artifact, item.target),
-                "forms": [
-                    {**vars(f.form), "shift": None if f.shift is None else vars(f.shift)}
-                    for f in item.forms
+                "variants": [
+                    {**vars(v.variant), "shift": None if v.shift is None else vars(v.shift)}
+                    for v in item.variants
                 ],
             }
             shutil.rmtree(item.artifact.folder)
@@ -292,27 +292,27 @@ def export_stage(run: Run, config: export.Config, model: PoseModel, notes: dict[
     return run.store.item("export", inputs, make)
 
 
-def form_file(target: Target, number: int) -> str:
-    """What an export keeps the joints of an artifact's further forms in."""
-    return f"{target.name}.form{number}.npz"
+def variant_file(target: Target, number: int) -> str:
+    """What an export keeps the joints of an artifact's further variants in."""
+    return f"{target.name}.variant{number}.npz"
 
 
 def artifact_variants(
     run: Run, folder: Path, artifact: Artifact, target: Target, model: PoseModel, run_folder: Path
 ) -> list[VariantRecord]:
-    """The records of an artifact's further forms, each scored at its own size."""
+    """The records of an artifact's further variants, each scored at its own size."""
     records = []
     facts = json.loads((folder / "facts.json").read_text())[target.name]
-    for number, found in enumerate(facts["forms"]):
-        form = Form(tuple(found["input_hw"]), found["batch"], found["gives"])
+    for number, found in enumerate(facts["variants"]):
+        variant = Variant(tuple(found["input_hw"]), found["batch"], found["gives"])
         records.append(
             variant_record(
-                form,
+                variant,
                 artifact=artifact,
                 run_folder=run_folder,
-                joints=load_joints(folder / form_file(target, number)),
+                joints=load_joints(folder / variant_file(target, number)),
                 shift=None if found["shift"] is None else JointShift(**found["shift"]),
-                data=run.evaluation_set(at_size(model, form.input_hw).spec),
+                data=run.evaluation_set(at_size(model, variant.input_hw).spec),
                 metric=run.metric,
             )
         )

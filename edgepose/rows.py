@@ -21,7 +21,6 @@ from edgepose.evaluation import (
     score,
     subset_values,
 )
-from edgepose.forms import MODEL, Form, as_form
 from edgepose.metrics.metric import Metric, Score, difference
 from edgepose.report.record import (
     ArtifactRecord,
@@ -38,6 +37,7 @@ from edgepose.report.record import (
 )
 from edgepose.report.schema import subsets_from
 from edgepose.target import Target
+from edgepose.variants import MODEL, Variant, as_variant
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ AGAINST = "the quantized model in torch"
 
 
 def variant_record(
-    form: Form,
+    variant: Variant,
     *,
     artifact: Artifact,
     run_folder: Path,
@@ -112,9 +112,9 @@ def variant_record(
     data: EvaluationSet,
     metric: Metric,
 ) -> VariantRecord:
-    """The scores of one form beside the main file; data: at the form's size."""
+    """The scores of one variant beside the main file; data: at the variant's size."""
     prefix = artifact.folder.relative_to(run_folder).as_posix()
-    selected = as_form(artifact, form)
+    selected = as_variant(artifact, variant)
     path = selected.path(MODEL).relative_to(artifact.folder).as_posix()
     top = path.split("/")[0]
     size = sum(
@@ -123,9 +123,9 @@ def variant_record(
         if entry.path == path or (top != path and entry.path.startswith(f"{top}/"))
     )
     return VariantRecord(
-        input_hw=form.input_hw,
-        batch=form.batch,
-        gives=form.gives,
+        input_hw=variant.input_hw,
+        batch=variant.batch,
+        gives=variant.gives,
         file=f"{prefix}/{top}",
         size_bytes=size,
         executor=joints.executor,

@@ -38,12 +38,12 @@ from edgepose.backends.mil.quiet import quiet
 from edgepose.backends.mil.whole_pose import JOINTS, WholePose
 from edgepose.backends.onnx_graph.whole_pose import check_coding
 from edgepose.errors import EdgeposeError
-from edgepose.forms import Form, select, suffix_of, variant_of
 from edgepose.models.pose_model import PoseModel, at_size
 from edgepose.quant.graph import export, int8_graph
 from edgepose.quant.weights import WEIGHTS, on_grid, weights_graph
 from edgepose.skeleton import skeleton
 from edgepose.target import Target
+from edgepose.variants import Variant, contract_of, select, suffix_of
 
 Engine = Literal["mil", "coreml"]
 INT8_WEIGHTS, INT8_ACTIVATIONS = 16, 17
@@ -52,32 +52,34 @@ _BATCH = 8
 _MODEL_FILE = "Data/com.apple.CoreML/model.mlmodel"
 
 
-def emit(model: PoseModel, target: Target, folder: Path, *, forms: Sequence[Form] = ()) -> Artifact:
+def emit(
+    model: PoseModel, target: Target, folder: Path, *, variants: Sequence[Variant] = ()
+) -> Artifact:
     """Writes model.mlpackage (counted) and one package per extra precision, and the manifest.
 
-    forms: further crop sizes, which every package then takes, and whole-pose graphs in the main
+    variants: further crop sizes, which every package then takes, and whole-pose graphs in the main
     precision. The same model gives the same bytes. Raises EdgeposeError where the target asks for int8
     and the model has no such plan, where its minimum OS is too old, and on a full disk.
     """
-    sizes = tuple(dict.fromkeys(form.input_hw for form in forms))
+    sizes = tuple(dict.fromkeys(variant.input_hw for variant in variants))
     contents = []
     for precision in target.precisions:
         main = precision == target.precision
         files = _files(model, target, precision, sizes=sizes)
         contents += _contents(files, package_name(precision, main=main), precision, main=main)
-    variants, written = [], {""}
-    for form in forms:
-        variant, suffix = _variant(model, target, form)
-        variants.append(variant)
+    contracts, written = [], {""}
+    for variant in variants:
+        contract, suffix = _variant(model, target, variant)
+        contracts.append(contract)
         if suffix not in written:
             written.add(suffix)
             files = _files(
-                at_size(model, form.input_hw), target, target.precision, gives=form.gives
+                at_size(model, variant.input_hw), target, target.precision, gives=variant.gives
             )
             contents += _contents(
                 files, f"model{suffix}.mlpackage", target.precision, main=True, suffix=suffix
             )
-    header = _header(model, target).model_copy(update={"variants": tuple(variants)})
+    header = _header(model, target).model_copy(update={"variants": tuple(contracts)})
     return Artifact.write(folder, header, contents)
 
 
@@ -95,14 +97,14 @@ def _contents(
     ]
 
 
-def _variant(model: PoseModel, target: Target, form: Form) -> tuple[VariantContract, str]:
-    """A form's entry in the manifest, and the suffix of its package: heatmaps of all sizes have one."""
-    header = _header(at_size(model, form.input_hw), target)
+def _variant(model: PoseModel, target: Target, variant: Variant) -> tuple[VariantContract, str]:
+    """A variant's entry in the manifest, and the suffix of its package: heatmaps of all sizes have one."""
+    header = _header(at_size(model, variant.input_hw), target)
     suffix = ""
-    if form.gives == "joints":
+    if variant.gives == "joints":
         header = pose_header(header, output_name=JOINTS)
-        suffix = suffix_of(form, model.spec.input_hw, any_batch=True)
-    return variant_of(form, suffix, header), suffix
+        suffix = suffix_of(variant, model.spec.input_hw, any_batch=True)
+    return contract_of(variant, suffix, header), suffix
 
 
 def package_name(precision: str, *, main: bool) -> str:
@@ -129,7 +131,7 @@ def open_executor(
     """What runs the package of `precision` (the counted one by default).
 
     engine "coreml" is Core ML itself, on macOS only.
-    input_hw, batch, gives: another form than the main file, see forms.py
+    input_hw, batch, gives: another variant than the main file, see variants.py
     """
     artifact = select(artifact, input_hw=input_hw, batch=batch, gives=gives)
     package = package_folder(artifact, precision)

@@ -19,20 +19,22 @@ from edgepose.backends.onnx_graph.weights_dialect import int8_weights
 from edgepose.backends.onnx_graph.whole_pose import JOINTS, whole_pose
 from edgepose.errors import EdgeposeError
 from edgepose.executor import Executor
-from edgepose.forms import Form, select, suffix_of, variant_of
 from edgepose.models.pose_model import PoseModel, at_size
 from edgepose.quant.weights import WEIGHTS
 from edgepose.target import Precision, Target
+from edgepose.variants import Variant, contract_of, select, suffix_of
 
 TOOLS = ("onnx", "onnxruntime", "torch", "torchao")
 
 
-def emit(model: PoseModel, target: Target, folder: Path, *, forms: Sequence[Form] = ()) -> Artifact:
+def emit(
+    model: PoseModel, target: Target, folder: Path, *, variants: Sequence[Variant] = ()
+) -> Artifact:
     """Write model.onnx, model.ort (counted), its required operators, and the manifest.
 
     fp16 is weights stored in half precision, computed in float32: there is no ORT format of it, which
     would store them expanded, so model.onnx counts. The same model gives the same bytes.
-    forms: further crop sizes and whole-pose graphs, a file each in the main precision; a file takes
+    variants: further crop sizes and whole-pose graphs, a file each in the main precision; a file takes
     any number of images, so that batches share it
     Raises EdgeposeError where int8 is asked of a model without a plan, and on a full disk.
     """
@@ -51,16 +53,18 @@ def emit(model: PoseModel, target: Target, folder: Path, *, forms: Sequence[Form
             share = integer_mac_share(onnx)
             facts = {"integer_macs": share.integer_macs, "total_macs": share.total_macs}
     header = _header(model, target, facts)
-    variants, written = [], {""}
-    for form in forms:
-        sized = at_size(model, form.input_hw)
-        suffix = suffix_of(form, model.spec.input_hw, any_batch=True)
+    contracts, written = [], {""}
+    for variant in variants:
+        sized = at_size(model, variant.input_hw)
+        suffix = suffix_of(variant, model.spec.input_hw, any_batch=True)
         if suffix not in written:
             written.add(suffix)
-            onnx = to_bytes(_graph(sized, target.precision, form.gives))
+            onnx = to_bytes(_graph(sized, target.precision, variant.gives))
             contents += _files(onnx, target.precision, suffix, counted=False)
-        variants.append(variant_of(form, suffix, _header(sized, target, facts, form.gives)))
-    return Artifact.write(folder, header.model_copy(update={"variants": tuple(variants)}), contents)
+        contracts.append(contract_of(variant, suffix, _header(sized, target, facts, variant.gives)))
+    return Artifact.write(
+        folder, header.model_copy(update={"variants": tuple(contracts)}), contents
+    )
 
 
 def _files(onnx: bytes, precision: Precision, suffix: str, *, counted: bool) -> list[Content]:
@@ -104,7 +108,7 @@ def open_executor(
     batch: int | None = None,
     gives: Gives | None = None,
 ) -> Executor:
-    """The counted file in ONNX Runtime on this CPU, or the form that is named (see forms.py).
+    """The counted file in ONNX Runtime on this CPU, or the variant that is named (see variants.py).
 
     x86 without VNNI adds pairs of 8-bit products in 16 bits, which can saturate. There model.onnx is
     run instead, in ONNX Runtime's exact mode, which ORT format cannot switch on: the results are

@@ -26,9 +26,9 @@ from edgepose.backends.onnx_graph.tensorrt_forms import NO_DECONVOLUTION, Writte
 from edgepose.backends.onnx_graph.whole_pose import JOINTS, whole_pose
 from edgepose.errors import EdgeposeError
 from edgepose.executor import Executor
-from edgepose.forms import Form, select, suffix_of, variant_of
 from edgepose.models.pose_model import PoseModel, at_size
 from edgepose.target import Target
+from edgepose.variants import Variant, contract_of, select, suffix_of
 
 BATCH = 1
 WORKSPACE_MIB = 1024
@@ -40,11 +40,13 @@ _LZMA = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 17, "lc": 1, "l
 _UNCOUNTED_PRESET = 1  # a quarter of the time, a tenth more bytes
 
 
-def emit(model: PoseModel, target: Target, folder: Path, *, forms: Sequence[Form] = ()) -> Artifact:
+def emit(
+    model: PoseModel, target: Target, folder: Path, *, variants: Sequence[Variant] = ()
+) -> Artifact:
     """Write model.onnx.xz (counted), build.json and the manifest; further precisions and forms
     beside it.
 
-    forms: further crop sizes, batches and whole-pose graphs, each a file in the main precision
+    variants: further crop sizes, batches and whole-pose graphs, each a file in the main precision
     The same model gives the same bytes. Raises EdgeposeError where int8 is asked of a model without
     a static plan, where the target reads no opset as high as ours, and on a full disk.
     """
@@ -57,34 +59,37 @@ def emit(model: PoseModel, target: Target, folder: Path, *, forms: Sequence[Form
         model, target, input_name=INPUT, output_name=OUTPUT, batch=BATCH, tools=TOOLS
     )
     contents = _contents(model, target)
-    variants = []
-    for form in forms:
-        variant, files = _form(model, target, form)
-        variants.append(variant)
+    contracts = []
+    for variant in variants:
+        contract, files = _variant(model, target, variant)
+        contracts.append(contract)
         contents += files
-    return Artifact.write(folder, header.model_copy(update={"variants": tuple(variants)}), contents)
+    header = header.model_copy(update={"variants": tuple(contracts)})
+    return Artifact.write(folder, header, contents)
 
 
-def _form(model: PoseModel, target: Target, form: Form) -> tuple[VariantContract, list[Content]]:
-    """A form's entry in the manifest, and its files: none for the main one, which is there."""
-    suffix = suffix_of(form, model.spec.input_hw, any_batch=False)
-    sized = at_size(model, form.input_hw)
+def _variant(
+    model: PoseModel, target: Target, variant: Variant
+) -> tuple[VariantContract, list[Content]]:
+    """A variant's entry in the manifest, and its files: none for the main one, which is there."""
+    suffix = suffix_of(variant, model.spec.input_hw, any_batch=False)
+    sized = at_size(model, variant.input_hw)
     header = header_of(
-        sized, target, input_name=INPUT, output_name=OUTPUT, batch=form.batch, tools=TOOLS
+        sized, target, input_name=INPUT, output_name=OUTPUT, batch=variant.batch, tools=TOOLS
     )
-    base = written(sized, target.precision, batch=form.batch)
+    base = written(sized, target.precision, batch=variant.batch)
     assert base is not None, "a precision is always a form"
     graph = base.graph
-    if form.gives == "joints":
+    if variant.gives == "joints":
         header = pose_header(header, output_name=JOINTS)
         pre, codec = model.spec.preprocessing, model.spec.codec
         graph = whole_pose(graph, codec=codec, mean=pre.mean, std=pre.std, double=False)
-    variant = variant_of(form, suffix, header)
+    contract = contract_of(variant, suffix, header)
     if not suffix:
-        return variant, []
+        return contract, []
     onnx, role = to_bytes(graph), f"model{suffix}"
     settings = _build(base, model_role=role, cache_role=None, size=len(onnx))
-    return variant, [
+    return contract, [
         Content(f"{role}.onnx.xz", role, pack(onnx, counted=False)),
         Content(f"build{suffix}.json", f"build{suffix}", _json(settings)),
     ]
@@ -160,7 +165,7 @@ def open_executor(
 ) -> Executor:
     """The expanded ONNX in ONNX Runtime on this CPU. Its speed says nothing about the device's.
 
-    input_hw, batch, gives: another size or output than the main file's, see forms.py
+    input_hw, batch, gives: another size or output than the main file's, see variants.py
     form: one of `forms`, the counted one by default. Of FP16 every tensor is rounded to half precision;
     of implicit INT8 the cache's scales are applied as TensorRT documents it: what is executed is made
     of the artifact's files, not of the model.

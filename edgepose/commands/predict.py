@@ -151,8 +151,8 @@ def predict(
 def _finder(models: tuple[str, ...], given: dict[str, Any]) -> Finder:
     from edgepose import api
     from edgepose.artifact import Artifact
-    from edgepose.forms import select, sizes_in
     from edgepose.predict import Contract
+    from edgepose.variants import select, sizes_in
     from edgepose.video.finder import Finder, Model
 
     opened = []

@@ -110,8 +110,8 @@ class JointShiftPx(Strict):
 
 
 class VariantRecord(Strict):
-    """Another form of an artifact's network, executed at its own size; file: relative to the run
-    folder; size_bytes: of that file or package, which several forms can share."""
+    """Another variant of an artifact's network, executed at its own size; file: relative to the run
+    folder; size_bytes: of that file or package, which several variants can share."""
 
     input_hw: tuple[int, int]
     batch: int

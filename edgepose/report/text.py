@@ -197,7 +197,7 @@ def variant_header(report: Report) -> tuple[str, ...]:
 
 
 def variant_rows(report: Report, artifact: ArtifactRecord) -> list[tuple[str, ...]]:
-    """An artifact's forms beside its main file: other crop sizes, batches, whole-pose graphs."""
+    """An artifact's variants beside its main file: other crop sizes, batches, whole-pose graphs."""
     rows: list[tuple[str, ...]] = []
     for v in artifact.variants:
         shift = v.joint_shift_px

@@ -25,11 +25,11 @@ from edgepose.evaluation import (
     find_joints,
     joint_shift,
 )
-from edgepose.forms import Form, all_forms, forms_in
 from edgepose.models.pose_model import PoseModel, at_size
 from edgepose.quant.graph import int8_graph
 from edgepose.stages.alike import Alike, score_alike
 from edgepose.target import Target, TargetName
+from edgepose.variants import Variant, all_variants, variants_in
 
 SAME_JOINTS_PX = 0.01
 """Whole-pose graphs may differ by so much from their heatmaps decoded on the host, crop pixels."""
@@ -42,7 +42,7 @@ class Config(BaseModel):
     artifact has some); allow_mismatch: export even so (the report says it); allow_lint: rules of
     `edgepose lint` whose errors are told and pass;
     input_hw: crop sizes (height, width) that every artifact takes besides the model's own;
-    batch: numbers of images at once; pose_graphs: targets that get each form a second time as a
+    batch: numbers of images at once; pose_graphs: targets that get each variant a second time as a
     whole-pose graph, uint8 image in and joints out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -84,10 +84,10 @@ class Config(BaseModel):
 
 
 @dataclass(frozen=True)
-class ScoredForm:
-    """A form beside the main file, executed as it is. shift: None where torch cannot run the model."""
+class ScoredVariant:
+    """A variant beside the main file, executed as it is. shift: None where torch cannot run the model."""
 
-    form: Form
+    variant: Variant
     joints: Joints
     shift: JointShift | None
 
@@ -101,28 +101,30 @@ class Exported:
     artifact: Artifact
     joints: Joints
     shift: JointShift
-    forms: tuple[ScoredForm, ...] = ()
+    variants: tuple[ScoredVariant, ...] = ()
     alike: tuple[Alike, ...] = ()
 
 
-def forms_for(model: PoseModel, word: str, config: Config) -> tuple[Form, ...]:
-    """The forms of a target's artifact; none where there is the main file alone.
+def variants_for(model: PoseModel, word: str, config: Config) -> tuple[Variant, ...]:
+    """The variants of a target's artifact; none where there is the main file alone.
 
     word: the target as `config.targets` names it
     """
-    forms = all_forms(
+    variants = all_variants(
         model.spec.input_hw,
         sizes=config.input_hw,
         batches=config.batch,
         joints=word in config.pose_graphs,
     )
-    return forms if len(forms) > 1 else ()
+    return variants if len(variants) > 1 else ()
 
 
-def emit(model: PoseModel, target: Target, folder: Path, *, forms: Sequence[Form] = ()) -> Artifact:
+def emit(
+    model: PoseModel, target: Target, folder: Path, *, variants: Sequence[Variant] = ()
+) -> Artifact:
     """Write the artifact of one target into `folder`."""
     backend = importlib.import_module(f"edgepose.backends.{target.runtime}")
-    artifact: Artifact = backend.emit(model, target, folder, forms=forms)
+    artifact: Artifact = backend.emit(model, target, folder, variants=variants)
     return artifact
 
 
@@ -219,7 +221,7 @@ class Sizes:
         return self._joints[input_hw]
 
 
-def verify_forms(
+def verify_variants(
     artifact: Artifact,
     *,
     target: Target,
@@ -227,38 +229,38 @@ def verify_forms(
     sizes: Sizes,
     config: Config,
     context: Context,
-) -> tuple[ScoredForm, ...]:
-    """Execute every form beside the main file, each at its own size, with its number of images.
+) -> tuple[ScoredVariant, ...]:
+    """Execute every variant beside the main file, each at its own size, with its number of images.
 
     Raises EdgeposeError where one moves joints too far, or where a whole-pose graph does not give the
     joints that its heatmaps give.
     """
     backend = importlib.import_module(f"edgepose.backends.{target.runtime}")
     codec = artifact.manifest.codec.to_codec()
-    own, *others = forms_in(artifact)
+    own, *others = variants_in(artifact)
     found = {own: main}
     scored = []
-    for form in others:
+    for variant in others:
         executor = backend.open_executor(
-            artifact, input_hw=form.input_hw, batch=form.batch, gives=form.gives
+            artifact, input_hw=variant.input_hw, batch=variant.batch, gives=variant.gives
         )
         joints = find_joints(
             executor,
-            sizes.data(form.input_hw),
+            sizes.data(variant.input_hw),
             codec=codec,
             report=context.report,
-            label=f"export: score {target.name}, {form}",
-            batch=form.batch if form.batch > 1 else BATCH,
+            label=f"export: score {target.name}, {variant}",
+            batch=variant.batch if variant.batch > 1 else BATCH,
         )
-        what = f"the form {form} for {target.name}"
-        reference = sizes.joints(form.input_hw)
+        what = f"the variant {variant} for {target.name}"
+        reference = sizes.joints(variant.input_hw)
         shift = None if reference is None else joint_shift(joints, reference)
         if shift is not None:
             _check_shift(shift, what, config, context)
-        if form.gives == "joints":
-            _check_decoded(joints, found[replace(form, gives="heatmaps")], what, config, context)
-        found[form] = joints
-        scored.append(ScoredForm(form, joints, shift))
+        if variant.gives == "joints":
+            _check_decoded(joints, found[replace(variant, gives="heatmaps")], what, config, context)
+        found[variant] = joints
+        scored.append(ScoredVariant(variant, joints, shift))
     return tuple(scored)
 
 
@@ -294,8 +296,8 @@ def run(model: PoseModel, config: Config, context: Context, *, reference: Joints
     exported = []
     for number, (word, target) in enumerate(zip(config.targets, context.targets, strict=True)):
         context.report("export: write", number, len(context.targets))
-        forms = forms_for(model, word, config)
-        artifact = emit(model, target, context.folder / target.name, forms=forms)
+        variants = variants_for(model, word, config)
+        artifact = emit(model, target, context.folder / target.name, variants=variants)
         check_lint(artifact, target, config, context)
         item = verify(
             artifact,
@@ -305,8 +307,8 @@ def run(model: PoseModel, config: Config, context: Context, *, reference: Joints
             config=config,
             context=context,
         )
-        if forms:
-            scored = verify_forms(
+        if variants:
+            scored = verify_variants(
                 artifact,
                 target=target,
                 main=item.joints,
@@ -314,7 +316,7 @@ def run(model: PoseModel, config: Config, context: Context, *, reference: Joints
                 config=config,
                 context=context,
             )
-            item = replace(item, forms=scored)
+            item = replace(item, variants=scored)
         alike = score_alike(artifact, data=data, reference=reference, context=context)
         for one in alike:
             if one.exact:

@@ -26,13 +26,13 @@ from edgepose.device.codec import HeatmapCodec
 from edgepose.device.geometry import normalise
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import TorchExecutor
-from edgepose.forms import all_forms
 from edgepose.models import build
 from edgepose.models.plan import QuantPlan
 from edgepose.models.pose_model import ModelSpec, PoseModel, at_size
 from edgepose.quant.graph import finish, int8_graph, prepare_calibration
 from edgepose.skeleton import MPII16
 from edgepose.target import Target, load_target
+from edgepose.variants import all_variants
 
 HW = (64, 96)
 OTHER = (96, 64)
@@ -310,9 +310,9 @@ def test_core_ml_itself_is_refused_elsewhere(artifact: Artifact) -> None:
 @pytest.fixture(scope="module")
 def several(quantized: PoseModel, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """Two sizes in one package, and whole-pose packages of both."""
-    forms = all_forms(HW, sizes=[OTHER], batches=[2], joints=True)
+    variants = all_variants(HW, sizes=[OTHER], batches=[2], joints=True)
     one = target(extra_precisions=())
-    return emit(quantized, one, tmp_path_factory.mktemp("sizes") / "artifact", forms=forms)
+    return emit(quantized, one, tmp_path_factory.mktemp("sizes") / "artifact", variants=variants)
 
 
 def test_one_package_takes_every_size(

@@ -21,9 +21,9 @@ from edgepose.backends import tensorrt
 from edgepose.backends.lint.subject import lint_artifact
 from edgepose.device.geometry import normalise
 from edgepose.errors import EdgeposeError
-from edgepose.forms import all_forms, select
 from edgepose.models.pose_model import PoseModel
 from edgepose.target import Target, load_target
+from edgepose.variants import all_variants, select
 
 Crops = Callable[[int], NDArray[np.uint8]]
 TARGET = Target(name="jetson-test", runtime="tensorrt", precision="int8", opset=17)
@@ -97,7 +97,7 @@ def test_exporting_in_another_process_gives_the_same_bytes(
 import sys
 from pathlib import Path
 from edgepose.backends import onnx_mobile, tensorrt
-from edgepose.forms import all_forms, select
+from edgepose.variants import all_variants, select
 from edgepose.models.pose_model import PoseModel
 from edgepose.target import Target, load_target
 folder = Path(sys.argv[1])
@@ -158,8 +158,8 @@ def test_what_cannot_be_exported_is_said(
 def test_sizes_and_batches_are_files_of_their_own(
     tiny: PoseModel, noise: Crops, artifact: Artifact, tmp_path: Path
 ) -> None:
-    forms = all_forms((64, 64), sizes=[(96, 64)], batches=[2], joints=True)
-    made = tensorrt.emit(tiny, TARGET, tmp_path / "a", forms=forms)
+    variants = all_variants((64, 64), sizes=[(96, 64)], batches=[2], joints=True)
+    made = tensorrt.emit(tiny, TARGET, tmp_path / "a", variants=variants)
     assert made.counted_files == ("model.onnx.xz",)
     first = {f.path: f.sha256 for f in artifact.manifest.files}
     assert {f.path: f.sha256 for f in made.manifest.files}["model.onnx.xz"] == first[
@@ -168,12 +168,12 @@ def test_sizes_and_batches_are_files_of_their_own(
     assert [
         f for f in lint_artifact(made, load_target("jetson-xavier")) if f.level == "error"
     ] == []
-    for form in forms:
-        one = select(made, input_hw=form.input_hw, batch=form.batch, gives=form.gives)
+    for variant in variants:
+        one = select(made, input_hw=variant.input_hw, batch=variant.batch, gives=variant.gives)
         build = json.loads(one.path("build").read_text())
-        assert build["batch"] == form.batch
+        assert build["batch"] == variant.batch
         onnx_file = onnx.load_from_string(tensorrt.unpack(one.path("model").read_bytes()))
-        assert onnx_file.graph.input[0].type.tensor_type.shape.dim[0].dim_value == form.batch
+        assert onnx_file.graph.input[0].type.tensor_type.shape.dim[0].dim_value == variant.batch
     crops = noise(3)  # an odd number: the last batch of two is filled up
     alone = tensorrt.open_executor(made, threads=1).run(crops)
     in_twos = tensorrt.open_executor(made, threads=1, batch=2).run(crops)

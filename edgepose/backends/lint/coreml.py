@@ -26,8 +26,8 @@ from edgepose.backends.mil.load import Operation, Program, Ref, load_program, mo
 from edgepose.backends.mil.quiet import quiet
 from edgepose.backends.onnx_graph.canonical import DEQUANTIZE, QUANTIZE
 from edgepose.errors import EdgeposeError
-from edgepose.forms import MODEL
 from edgepose.target import Target
+from edgepose.variants import MODEL
 
 with quiet():
     import coremltools

@@ -11,8 +11,8 @@ from typing import Any
 from edgepose.artifact import FLOAT_NAMES, MANIFEST_NAME, Artifact, Manifest
 from edgepose.backends.lint.findings import Finding, in_file
 from edgepose.errors import EdgeposeError
-from edgepose.forms import as_form, form_of
 from edgepose.target import Target
+from edgepose.variants import as_variant, variant_at
 
 _PACKAGE = ".mlpackage"
 EXPLICIT = "explicit Q/DQ"  # as a TensorRT form's build settings say it
@@ -52,11 +52,11 @@ def lint_artifact(artifact: Artifact, target: Target) -> list[Finding]:
 
 
 def _manifest_of(artifact: Artifact, name: str) -> Manifest:
-    """The contract of one model file: of the form that it is, where it is not the main one."""
+    """The contract of one model file: of the variant that it is, where it is not the main one."""
     entries = artifact.manifest.files
     entry = next(e for e in entries if e.path == name or e.path.startswith(f"{name}/"))
-    form = form_of(artifact, entry.role)
-    return artifact.manifest if form is None else as_form(artifact, form).manifest
+    variant = variant_at(artifact, entry.role)
+    return artifact.manifest if variant is None else as_variant(artifact, variant).manifest
 
 
 def _with_float_layers(artifact: Artifact, name: str, manifest: Manifest) -> Manifest:

@@ -76,11 +76,16 @@ def files(report: Report) -> Section | None:
             ("artifact", "precision", "joint shift p50 / p99, px", "confident joints off by > 1 px",
              "MACs in integer kernels"), "llrrr", checks),
     ]  # fmt: skip
-    forms = [row for artifact in report.artifacts for row in text.variant_rows(report, artifact)]
-    if forms:
+    variants = [row for artifact in report.artifacts for row in text.variant_rows(report, artifact)]
+    if variants:
         header = text.variant_header(report)
         blocks.append(
-            Table("Other forms, each executed and scored as it is", header, "llrltrrrrt", forms)
+            Table(
+                "Other sizes, batches and outputs, each executed and scored",
+                header,
+                "llrltrrrrt",
+                variants,
+            )
         )
     return section("files", "Artifacts", blocks)
 

@@ -1,6 +1,6 @@
-"""The forms of one network in one artifact: crop sizes, numbers of images, heatmaps or joints.
+"""The variants of one network in one artifact: crop sizes, numbers of images, heatmaps or joints.
 
-A form is named by what it takes and gives; its files are told from the main ones by the end of their
+A variant is named by what it takes and gives; its files are told from the main ones by the end of their
 roles and names. `select` gives one of them as an artifact of its own, which every backend can open.
 """
 
@@ -16,7 +16,7 @@ MODEL = "model"
 
 
 @dataclass(frozen=True)
-class Form:
+class Variant:
     """input_hw: crop (height, width); batch: images at once; gives: "heatmaps" or "joints"."""
 
     input_hw: tuple[int, int]
@@ -27,39 +27,39 @@ class Form:
         return f"{self.input_hw[0]}x{self.input_hw[1]}, batch {self.batch}, {self.gives}"
 
 
-def all_forms(
+def all_variants(
     own_hw: tuple[int, int],
     *,
     sizes: Sequence[tuple[int, int]] = (),
     batches: Sequence[int] = (1,),
     joints: bool = False,
-) -> tuple[Form, ...]:
+) -> tuple[Variant, ...]:
     """Every combination, the model's own size for one image first."""
     hw = dict.fromkeys((own_hw, *sizes))
     counts = sorted({1, *batches})
     gives: tuple[Gives, ...] = ("heatmaps", "joints") if joints else ("heatmaps",)
-    return tuple(Form(size, batch, what) for what in gives for size in hw for batch in counts)
+    return tuple(Variant(size, batch, what) for what in gives for size in hw for batch in counts)
 
 
-def suffix_of(form: Form, own_hw: tuple[int, int], *, any_batch: bool) -> str:
-    """What a form's roles and file names end with: "" for the main one, or e.g. "_192x144_b8".
+def suffix_of(variant: Variant, own_hw: tuple[int, int], *, any_batch: bool) -> str:
+    """What a variant's roles and file names end with: "" for the main one, or e.g. "_192x144_b8".
 
     any_batch: a file takes any number of images, so that all batches share it
     """
-    parts = [] if form.input_hw == own_hw else ["{}x{}".format(*form.input_hw)]
-    if form.batch > 1 and not any_batch:
-        parts.append(f"b{form.batch}")
-    if form.gives == "joints":
+    parts = [] if variant.input_hw == own_hw else ["{}x{}".format(*variant.input_hw)]
+    if variant.batch > 1 and not any_batch:
+        parts.append(f"b{variant.batch}")
+    if variant.gives == "joints":
         parts.append("joints")
     return "".join(f"_{part}" for part in parts)
 
 
-def variant_of(form: Form, suffix: str, header: Header) -> VariantContract:
-    """The manifest's entry of a form; header: as it would be if the form were the main file."""
+def contract_of(variant: Variant, suffix: str, header: Header) -> VariantContract:
+    """The manifest's entry of a variant; header: as it would be if the variant were the main file."""
     return VariantContract(
-        input_hw=form.input_hw,
-        batch=form.batch,
-        gives=form.gives,
+        input_hw=variant.input_hw,
+        batch=variant.batch,
+        gives=variant.gives,
         role=f"{MODEL}{suffix}",
         input=header.input,
         output=header.output,
@@ -67,18 +67,18 @@ def variant_of(form: Form, suffix: str, header: Header) -> VariantContract:
     )
 
 
-def forms_in(artifact: Artifact) -> tuple[Form, ...]:
-    """The forms that an artifact lists; its main file alone where it lists none."""
+def variants_in(artifact: Artifact) -> tuple[Variant, ...]:
+    """The variants that an artifact lists; its main file alone where it lists none."""
     manifest = artifact.manifest
     if manifest.variants:
-        return tuple(Form(v.input_hw, v.batch, v.gives) for v in manifest.variants)
+        return tuple(Variant(v.input_hw, v.batch, v.gives) for v in manifest.variants)
     batch = manifest.input.shape[0]
-    return (Form(artifact.input_hw, batch if isinstance(batch, int) else 1, manifest.gives),)
+    return (Variant(artifact.input_hw, batch if isinstance(batch, int) else 1, manifest.gives),)
 
 
 def sizes_in(artifact: Artifact) -> tuple[tuple[int, int], ...]:
     """The crop sizes to choose from, see input_sizes.py."""
-    return tuple(dict.fromkeys(form.input_hw for form in forms_in(artifact)))
+    return tuple(dict.fromkeys(variant.input_hw for variant in variants_in(artifact)))
 
 
 def select(
@@ -88,49 +88,49 @@ def select(
     batch: int | None = None,
     gives: Gives | None = None,
 ) -> Artifact:
-    """The artifact as one of its forms: that form's contract, and its files under the main roles.
+    """The artifact as one of its variants: that variant's contract, and its files under the main roles.
 
     input_hw: None: the main file's; batch: None: the smallest; gives: None: what the main file gives
-    Raises EdgeposeError naming the forms that there are.
+    Raises EdgeposeError naming the variants that there are.
     """
     if input_hw is None and batch is None and gives is None:
         return artifact
     manifest = artifact.manifest
     hw = artifact.input_hw if input_hw is None else (input_hw[0], input_hw[1])
     what = manifest.gives if gives is None else gives
-    fits = [f for f in forms_in(artifact) if (f.input_hw, f.gives) == (hw, what)]
-    form = (
-        min(fits, key=lambda f: f.batch, default=None)
+    fits = [v for v in variants_in(artifact) if (v.input_hw, v.gives) == (hw, what)]
+    variant = (
+        min(fits, key=lambda v: v.batch, default=None)
         if batch is None
-        else next((f for f in fits if f.batch == batch), None)
+        else next((v for v in fits if v.batch == batch), None)
     )
-    if form is None:
+    if variant is None:
         wanted = f"{hw[0]}x{hw[1]}{'' if batch is None else f', batch {batch}'}, {what}"
         raise EdgeposeError(
-            f"{artifact.folder} has no form for {wanted}",
-            fix=f"use one of: {'; '.join(map(str, forms_in(artifact)))}; or export with that form",
+            f"{artifact.folder} has no variant for {wanted}",
+            fix=f"use one of: {'; '.join(map(str, variants_in(artifact)))}; or export with that variant",
         )
-    return artifact if not manifest.variants else as_form(artifact, form)
+    return artifact if not manifest.variants else as_variant(artifact, variant)
 
 
-def as_form(artifact: Artifact, form: Form) -> Artifact:
-    """The artifact with `form` as its main file; `form` is one that it lists."""
+def as_variant(artifact: Artifact, variant: Variant) -> Artifact:
+    """The artifact with `variant` as its main file; `variant` is one that it lists."""
     manifest = artifact.manifest
-    variant = next(
+    contract = next(
         v
         for v in manifest.variants
-        if (v.input_hw, v.batch, v.gives) == (form.input_hw, form.batch, form.gives)
+        if (v.input_hw, v.batch, v.gives) == (variant.input_hw, variant.batch, variant.gives)
     )
-    suffix = variant.role.removeprefix(MODEL)
+    suffix = contract.role.removeprefix(MODEL)
     files = tuple(
         f.model_copy(update={"role": f.role.removesuffix(suffix)})
         for f in manifest.files
         if _suffix_in(f.role, manifest.variants) == suffix
     )
-    preprocessing = manifest.preprocessing.model_copy(update={"where": variant.where})
+    preprocessing = manifest.preprocessing.model_copy(update={"where": contract.where})
     update = {
-        "input": variant.input,
-        "output": variant.output,
+        "input": contract.input,
+        "output": contract.output,
         "preprocessing": preprocessing,
         "files": files,
         "variants": (),
@@ -138,14 +138,14 @@ def as_form(artifact: Artifact, form: Form) -> Artifact:
     return replace(artifact, manifest=manifest.model_copy(update=update))
 
 
-def form_of(artifact: Artifact, role: str) -> Form | None:
-    """The first form whose file has that role, None where it is one of the main files."""
+def variant_at(artifact: Artifact, role: str) -> Variant | None:
+    """The first variant whose file has that role, None where it is one of the main files."""
     variants = artifact.manifest.variants
     suffix = _suffix_in(role, variants)
     if not suffix:
         return None
     found = (v for v in variants if v.role.removeprefix(MODEL) == suffix)
-    return next((Form(v.input_hw, v.batch, v.gives) for v in found), None)
+    return next((Variant(v.input_hw, v.batch, v.gives) for v in found), None)
 
 
 def _suffix_in(role: str, variants: Sequence[VariantContract]) -> str:

@@ -1,4 +1,4 @@
-"""Forms of one network in an artifact, and the choice among its crop sizes."""
+"""Variants of one network in an artifact, and the choice among its crop sizes."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from edgepose.artifact import (
 )
 from edgepose.backends.common.contract import pose_header
 from edgepose.errors import EdgeposeError
-from edgepose.forms import (
-    Form,
-    all_forms,
-    form_of,
-    forms_in,
+from edgepose.input_sizes import choose_size
+from edgepose.skeleton import MPII16
+from edgepose.variants import (
+    Variant,
+    all_variants,
+    contract_of,
     select,
     sizes_in,
     suffix_of,
-    variant_of,
+    variant_at,
+    variants_in,
 )
-from edgepose.input_sizes import choose_size
-from edgepose.skeleton import MPII16
 
 OWN = (64, 48)
 SIZES = [(256, 192), (192, 144), (128, 96)]
@@ -56,22 +56,22 @@ def header(hw: tuple[int, int], batch: int) -> Header:
     )  # fmt: skip
 
 
-FORMS = all_forms(OWN, sizes=[(96, 64)], batches=[8], joints=True)
+VARIANTS = all_variants(OWN, sizes=[(96, 64)], batches=[8], joints=True)
 
 
 @pytest.fixture
 def artifact(tmp_path: Path) -> Artifact:
-    """Every form in files of its own, with a build file each, and one file in another precision."""
+    """Every variant in files of its own, with a build file each, and one file in another precision."""
     contents = [Content("model_fp16.onnx", "model_fp16", b"half")]
     variants = []
-    for form in FORMS:
-        suffix = suffix_of(form, OWN, any_batch=False)
-        top = header(form.input_hw, form.batch)
-        top = top if form.gives == "heatmaps" else pose_header(top, output_name="joints")
-        variants.append(variant_of(form, suffix, top))
+    for variant in VARIANTS:
+        suffix = suffix_of(variant, OWN, any_batch=False)
+        top = header(variant.input_hw, variant.batch)
+        top = top if variant.gives == "heatmaps" else pose_header(top, output_name="joints")
+        variants.append(contract_of(variant, suffix, top))
         contents += [
             Content(
-                f"model{suffix}.onnx", f"model{suffix}", str(form).encode(), counted=not suffix
+                f"model{suffix}.onnx", f"model{suffix}", str(variant).encode(), counted=not suffix
             ),
             Content(f"build{suffix}.json", f"build{suffix}", suffix.encode()),
         ]
@@ -79,19 +79,21 @@ def artifact(tmp_path: Path) -> Artifact:
     return Artifact.write(tmp_path / "a", whole, contents)
 
 
-def test_each_form_is_found_with_the_files_that_are_its_own(artifact: Artifact) -> None:
+def test_each_variant_is_found_with_the_files_that_are_its_own(artifact: Artifact) -> None:
     again = Artifact.load(artifact.folder)
     assert again == artifact
-    assert forms_in(again) == FORMS
-    assert len(FORMS) == 8
-    for form in FORMS:
-        one = select(again, input_hw=form.input_hw, batch=form.batch, gives=form.gives)
-        assert one.path("model").read_bytes() == str(form).encode()
-        assert one.path("build").read_text() == suffix_of(form, OWN, any_batch=False)
-        assert one.input_hw == form.input_hw
-        assert one.manifest.input.shape[0] == form.batch
-        assert one.manifest.gives == form.gives
-        assert one.manifest.preprocessing.where == ("host" if form.gives == "heatmaps" else "graph")
+    assert variants_in(again) == VARIANTS
+    assert len(VARIANTS) == 8
+    for variant in VARIANTS:
+        one = select(again, input_hw=variant.input_hw, batch=variant.batch, gives=variant.gives)
+        assert one.path("model").read_bytes() == str(variant).encode()
+        assert one.path("build").read_text() == suffix_of(variant, OWN, any_batch=False)
+        assert one.input_hw == variant.input_hw
+        assert one.manifest.input.shape[0] == variant.batch
+        assert one.manifest.gives == variant.gives
+        assert one.manifest.preprocessing.where == (
+            "host" if variant.gives == "heatmaps" else "graph"
+        )
 
 
 def test_what_is_not_named_is_the_main_files(artifact: Artifact) -> None:
@@ -101,21 +103,21 @@ def test_what_is_not_named_is_the_main_files(artifact: Artifact) -> None:
     assert select(artifact, gives="joints").path("model").name == "model_joints.onnx"
     assert select(artifact, batch=8).path("model").name == "model_b8.onnx"
     assert sizes_in(artifact) == (OWN, (96, 64))
-    with pytest.raises(EdgeposeError, match="no form for 64x64"):
+    with pytest.raises(EdgeposeError, match="no variant for 64x64"):
         select(artifact, input_hw=(64, 64))
 
 
-def test_a_file_belongs_to_the_form_that_its_role_ends_with(artifact: Artifact) -> None:
-    assert form_of(artifact, "model_96x64_b8_joints") == Form((96, 64), 8, "joints")
-    assert form_of(artifact, "build_b8") == Form(OWN, 8)
-    assert form_of(artifact, "model_fp16") is None
+def test_a_file_belongs_to_the_variant_that_its_role_ends_with(artifact: Artifact) -> None:
+    assert variant_at(artifact, "model_96x64_b8_joints") == Variant((96, 64), 8, "joints")
+    assert variant_at(artifact, "build_b8") == Variant(OWN, 8)
+    assert variant_at(artifact, "model_fp16") is None
 
 
-def test_an_artifact_of_one_form_reads_and_writes_as_before(tmp_path: Path) -> None:
+def test_an_artifact_of_one_variant_reads_and_writes_as_before(tmp_path: Path) -> None:
     files = [Content("model.onnx", "model", b"x", counted=True)]
     plain = Artifact.write(tmp_path / "plain", header(OWN, 1), files)
     assert "variants" not in json.loads((plain.folder / "artifact.json").read_text())
-    assert forms_in(Artifact.load(plain.folder)) == (Form(OWN),)
+    assert variants_in(Artifact.load(plain.folder)) == (Variant(OWN),)
     assert select(plain, input_hw=OWN, batch=1, gives="heatmaps") is plain
     with pytest.raises(EdgeposeError, match="joints"):
         select(plain, gives="joints")

@@ -16,14 +16,14 @@ from edgepose.artifact import Artifact
 from edgepose.backends import onnx_mobile
 from edgepose.cli import main
 from edgepose.errors import EdgeposeError
-from edgepose.forms import Form, forms_in, sizes_in
 from edgepose.models import build
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.models.widths import fit_widths
+from edgepose.variants import Variant, sizes_in, variants_in
 
 PHONE = "version: 1\nextends: onnx-android\nprecision: fp32\n"
-FORMS = [
-    Form(hw, batch, gives)
+VARIANTS = [
+    Variant(hw, batch, gives)
     for gives in ("heatmaps", "joints")
     for hw in ((64, 64), (96, 64))
     for batch in (1, 4)
@@ -37,8 +37,8 @@ def compress(recipe: Path, out: Path, *words: str) -> Result:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ResNet-18 with an eighth of its channels, untrained, exported in float in eight forms."""
-    folder = tmp_path_factory.mktemp("forms")
+    """ResNet-18 with an eighth of its channels, untrained, exported in float in eight variants."""
+    folder = tmp_path_factory.mktemp("variants")
     torch.manual_seed(0)
     network = build("resnet18", num_joints=16)
     shapes = {
@@ -56,11 +56,11 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 value.fill_(float(key.endswith(("weight", "running_var"))))
     spec = ModelSpec("resnet18", 16, (64, 64), "mpii16", domain="synthetic-people-v1")
     PoseModel(spec, {}).with_module(network.eval()).save(folder / "mine")
-    path, phone = folder / "forms.yaml", folder / "phone.yaml"
+    path, phone = folder / "variants.yaml", folder / "phone.yaml"
     phone.write_text(PHONE, encoding="utf-8")
     path.write_text(
         f"""version: 1
-name: forms
+name: variants
 data: {{source: synthetic, train: 8, val: 12, calibration: 32}}
 student: {{arch: resnet18, input_hw: [64, 64], checkpoint: mine}}
 stages:
@@ -80,7 +80,7 @@ def run(recipe: Path) -> Path:
     found = compress(recipe, recipe.parent / "out")
     assert found.exit_code == 0, found.output
     assert "other joints than its heatmaps" not in found.output
-    return (recipe.parent / "out" / "forms" / "latest").resolve()
+    return (recipe.parent / "out" / "variants" / "latest").resolve()
 
 
 @pytest.fixture(scope="module")
@@ -89,38 +89,38 @@ def row(run: Path) -> dict[str, Any]:
     return row
 
 
-def test_the_manifest_lists_every_form_and_each_one_runs(run: Path) -> None:
+def test_the_manifest_lists_every_variant_and_each_one_runs(run: Path) -> None:
     artifact = Artifact.load(run / "artifacts" / "phone")
-    assert list(forms_in(artifact)) == FORMS
+    assert list(variants_in(artifact)) == VARIANTS
     assert sizes_in(artifact) == ((64, 64), (96, 64))
     assert artifact.counted_files == ("model.ort",)
     rng = np.random.default_rng(0)
-    for form in FORMS:
+    for variant in VARIANTS:
         executor = onnx_mobile.open_executor(
-            artifact, threads=1, input_hw=form.input_hw, batch=form.batch, gives=form.gives
+            artifact, threads=1, input_hw=variant.input_hw, batch=variant.batch, gives=variant.gives
         )
-        crops = rng.integers(0, 256, (form.batch, *form.input_hw, 3)).astype(np.uint8)
-        h, w = form.input_hw
-        expected = (16, h // 4, w // 4) if form.gives == "heatmaps" else (16, 3)
-        assert executor.run(crops).shape == (form.batch, *expected)
+        crops = rng.integers(0, 256, (variant.batch, *variant.input_hw, 3)).astype(np.uint8)
+        h, w = variant.input_hw
+        expected = (16, h // 4, w // 4) if variant.gives == "heatmaps" else (16, 3)
+        assert executor.run(crops).shape == (variant.batch, *expected)
 
 
-def test_every_form_is_scored_at_its_own_size(row: dict[str, Any]) -> None:
-    found = [Form(tuple(v["input_hw"]), v["batch"], v["gives"]) for v in row["variants"]]
-    assert found == FORMS[1:], "the main file is the row itself"
-    by_form = dict(zip(found, row["variants"], strict=True))
+def test_every_variant_is_scored_at_its_own_size(row: dict[str, Any]) -> None:
+    found = [Variant(tuple(v["input_hw"]), v["batch"], v["gives"]) for v in row["variants"]]
+    assert found == VARIANTS[1:], "the main file is the row itself"
+    by_variant = dict(zip(found, row["variants"], strict=True))
     assert all(v["metrics"]["pckh@0.5"]["persons"] == 12 for v in row["variants"])
-    for form, variant in by_form.items():
-        heatmaps = by_form.get(Form(form.input_hw, form.batch, "heatmaps"))
-        if form.gives == "joints" and heatmaps is not None:
+    for variant, variant in by_variant.items():
+        heatmaps = by_variant.get(Variant(variant.input_hw, variant.batch, "heatmaps"))
+        if variant.gives == "joints" and heatmaps is not None:
             assert variant["metrics"] == heatmaps["metrics"], "the same joints score the same"
-    small, large = (by_form[Form(hw, 4, "heatmaps")] for hw in ((64, 64), (96, 64)))
+    small, large = (by_variant[Variant(hw, 4, "heatmaps")] for hw in ((64, 64), (96, 64)))
     assert small["file"].endswith("/model.ort")
     assert large["file"].endswith("/model_96x64.ort")
     assert small["joint_shift_px"]["against"] == large["joint_shift_px"]["against"]
 
 
-def test_the_report_and_the_model_card_show_the_forms(run: Path, tmp_path: Path) -> None:
+def test_the_report_and_the_model_card_show_the_variants(run: Path, tmp_path: Path) -> None:
     text = (run / "report.md").read_text()
     assert "| phone | 96x64 | 4 | joints |" in text
     assert "96x64" in (run / "report.html").read_text()
@@ -133,16 +133,16 @@ def test_the_report_and_the_model_card_show_the_forms(run: Path, tmp_path: Path)
         names = {name.split("/", 1)[1] for name in archive.namelist()}
     assert {"model.ort", "model_96x64.ort", "model_96x64_joints.ort"} <= names
     whole = Artifact.load(tmp_path / "resnet18-64x64-fp32-phone")
-    assert list(forms_in(whole)) == FORMS
+    assert list(variants_in(whole)) == VARIANTS
     card = (whole.folder / "MODEL_CARD.md").read_text()
     assert "`model_96x64_joints.ort`" in card
     readme = (whole.folder / "samples" / "kotlin" / "README.md").read_text()
     assert "nearest above" in readme, "how to choose a size by the box"
 
 
-def test_a_form_that_is_not_there_is_refused_by_name(run: Path) -> None:
+def test_a_variant_that_is_not_there_is_refused_by_name(run: Path) -> None:
     artifact = Artifact.load(run / "artifacts" / "phone")
-    with pytest.raises(EdgeposeError, match="has no form for 128x128") as caught:
+    with pytest.raises(EdgeposeError, match="has no variant for 128x128") as caught:
         onnx_mobile.open_executor(artifact, input_hw=(128, 128))
     assert "96x64, batch 4, joints" in caught.value.fix
     with pytest.raises(EdgeposeError, match="batch 2"):
