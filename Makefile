@@ -10,11 +10,11 @@ demo: install
 	$(BIN)/edgepose bench --target host
 
 test: install lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --ignore tests/slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --ignore tests/slow --durations 20
 
 # Minutes, not seconds: a network that learns 64 pictures by heart, and runs that are killed.
 prove: install
-	$(BIN)/pytest tests/slow -rs
+	$(BIN)/pytest tests/slow -rs --durations 10
 
 lint: install
 	$(BIN)/ruff check edgepose tests benchmarks docs

@@ -161,7 +161,7 @@ def test_the_examples_of_extending_work(tmp_path: Path, monkeypatch: pytest.Monk
     assert load_target("my-board").size_limit_mb == 4.0
     result = CliRunner().invoke(main, ["compress", "--recipe", "own.yaml", "--dry-run", "--json"])
     assert result.exit_code == 0, result.output
-    assert "nets:small" in result.output
+    assert "my_nets:small" in result.output
 
 
 def test_the_readme_shows_the_picture_and_leads_to_the_pages() -> None:

@@ -24,7 +24,7 @@ def test_the_embedded_network_on_photographs(tmp_path: Path) -> None:
     run = tmp_path / "resnet18_synthetic-int8" / "latest"
     report = json.loads((run / "report.json").read_text())
     names = {row["name"] for row in report["artifacts"]}
-    assert names == {"jetson-xavier", "coreml-ios17", "onnx-android", "host"}
+    assert names >= {"jetson-xavier", "coreml-ios17", "onnx-android", "host"}
     for row in report["artifacts"]:
         assert (run / row["file"]).exists()
         assert row["size_bytes"] < 17_000_000
