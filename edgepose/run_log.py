@@ -84,7 +84,8 @@ def _warnings_logged() -> Iterator[None]:
 def run_log(folder: Path, *, active: bool = True) -> Iterator[Path]:
     """Log into `folder`/run.log, after what an earlier, killed run left there; yields its path.
 
-    An exception that leaves the body is logged with its traceback, and says where the log is.
+    An exception that leaves the body is logged with its traceback, and says where the log is; Ctrl-C does
+    not.
     active: whether this process is the one that logs
     """
     path = Path(folder) / NAME
@@ -107,7 +108,8 @@ def run_log(folder: Path, *, active: bool = True) -> Iterator[Path]:
             if not isinstance(error, OSError):  # a disk that is full takes no more lines either
                 text = "".join(traceback.format_exception(error))
                 told("ended by %s\n%s", type(error).__name__, text, level=logging.CRITICAL)
-            error.add_note(f"log: {path}")
+            if not isinstance(error, KeyboardInterrupt):  # who stops a run needs no reasons
+                error.add_note(f"log: {path}")
             raise
 
 
