@@ -10,7 +10,7 @@ demo: install
 	$(BIN)/edgepose bench --target host
 
 test: install lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --ignore tests/slow --durations 20
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --ignore tests/slow --durations 20
 
 # Minutes, not seconds: a network that learns 64 pictures by heart, and runs that are killed.
 prove: install

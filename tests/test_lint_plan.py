@@ -135,7 +135,9 @@ def test_a_whole_run_tells_warnings_and_the_export_obeys_allow_lint(
     recipe: Path, tmp_path: Path
 ) -> None:
     mine = tmp_path / "mine.yaml"
-    mine.write_text("version: 1\nextends: jetson-xavier\nlimits: {ir_version: 7}\n")
+    mine.write_text(
+        "version: 1\nextends: jetson-xavier\nlimits: {ir_version: 7}\nforms: []\nextra_precisions: []\n"
+    )
     told: list[str] = []
     over = [
         f"stages.export.targets=['{mine}']", "stages.prune.round_to=4", "stages.prune.ratio=0.7",

@@ -127,7 +127,7 @@ def test_the_attentions_convolution_stays_float_and_learns(quantized: PoseModel)
 
 @pytest.mark.parametrize("name", ["jetson-xavier", "coreml-ios17", "onnx-android", "host"])
 def test_every_file_agrees_with_the_model(name: str, quantized: PoseModel, tmp_path: Path) -> None:
-    target = load_target(name)
+    target = load_target(name, overrides=["extra_precisions=[]", "forms=[]"])
     backend = importlib.import_module(f"edgepose.backends.{target.runtime}")
     artifact = backend.emit(quantized, target, tmp_path / name)
     crops = pictures(6, seed=9)

@@ -19,7 +19,7 @@ from edgepose.target import Target, load_target
 
 @pytest.fixture(scope="module")
 def xavier() -> Target:
-    return load_target("jetson-xavier")
+    return load_target("jetson-xavier", overrides=["extra_precisions=[]", "forms=[]"])
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def mixed(tiny_float: PoseModel, noise: Crops) -> PoseModel:
 def artifacts(mixed: PoseModel, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     made = {}
     for name in TARGETS:
-        target = load_target(name, overrides=["extra_precisions=[]"])
+        target = load_target(name, overrides=["extra_precisions=[]", "forms=[]"])
         backend = import_module(f"edgepose.backends.{target.runtime}")
         made[name] = backend.emit(mixed, target, tmp_path_factory.mktemp(name))
     return made

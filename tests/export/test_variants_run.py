@@ -110,10 +110,10 @@ def test_every_variant_is_scored_at_its_own_size(row: dict[str, Any]) -> None:
     assert found == VARIANTS[1:], "the main file is the row itself"
     by_variant = dict(zip(found, row["variants"], strict=True))
     assert all(v["metrics"]["pckh@0.5"]["persons"] == 12 for v in row["variants"])
-    for variant, variant in by_variant.items():
+    for variant, scored in by_variant.items():
         heatmaps = by_variant.get(Variant(variant.input_hw, variant.batch, "heatmaps"))
         if variant.gives == "joints" and heatmaps is not None:
-            assert variant["metrics"] == heatmaps["metrics"], "the same joints score the same"
+            assert scored["metrics"] == heatmaps["metrics"], "the same joints score the same"
     small, large = (by_variant[Variant(hw, 4, "heatmaps")] for hw in ((64, 64), (96, 64)))
     assert small["file"].endswith("/model.ort")
     assert large["file"].endswith("/model_96x64.ort")
