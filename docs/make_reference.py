@@ -15,10 +15,10 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from edgepose import registry
-from edgepose.artifact import Manifest
 from edgepose.backends.lint.findings import RULES
 from edgepose.bench.record import BenchRecord
 from edgepose.cli import main
+from edgepose.manifest import Manifest
 from edgepose.models import ARCHITECTURES
 from edgepose.recipe_sections import Budget, Head, Student, TeacherHead
 from edgepose.report.record import Report

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepose import registry
-from edgepose.artifact import MANIFEST_NAME, Artifact
+from edgepose.artifact import Artifact
 from edgepose.backends.lint.findings import Finding
 from edgepose.backends.lint.subject import is_artifact, lint_path
 from edgepose.bench.photographs import score_photographs
@@ -29,6 +29,7 @@ from edgepose.evaluation import (
 )
 from edgepose.fetch import Source, is_url
 from edgepose.inputs import check_fits, start_model
+from edgepose.manifest import MANIFEST_NAME
 from edgepose.measure import model_executor
 from edgepose.metrics.metric import METRICS, natural
 from edgepose.metrics.tables import score_files

@@ -11,10 +11,11 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from edgepose.artifact import Artifact, Content, Header, RecipeContract, Scores, ScoreValue
+from edgepose.artifact import Artifact, Content
 from edgepose.bundle_texts import licences, model_card
 from edgepose.device.files import replace_folder, write_atomic
 from edgepose.errors import EdgeposeError
+from edgepose.manifest import Header, RecipeContract, Scores, ScoreValue
 from edgepose.report.record import ArtifactRecord, Report
 from edgepose.report.schema import FILE_NAME, load_report
 from edgepose.samples import LANGUAGES, LICENCE, licence, sample_files

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from edgepose.artifact import Artifact, Manifest
+from edgepose.artifact import Artifact
+from edgepose.manifest import Manifest
 from edgepose.publish import NOTICES
 from edgepose.report.record import ArtifactRecord, Report
 from edgepose.report.text import metric_label, variant_header, variant_rows

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from edgepose.artifact import Artifact, Gives, Header, VariantContract
+from edgepose.artifact import Artifact
 from edgepose.errors import EdgeposeError
+from edgepose.manifest import Gives, Header, VariantContract
 
 MODEL = "model"
 

@@ -11,20 +11,18 @@ from typing import Any
 
 import pytest
 
-from edgepose.artifact import (
-    Artifact,
+from edgepose.artifact import Artifact, Content, folder_contents
+from edgepose.device.errors import DeviceError
+from edgepose.errors import EdgeposeError
+from edgepose.manifest import (
     CodecContract,
-    Content,
     Header,
     InputContract,
     OutputContract,
     PreprocessingContract,
     Provenance,
     SkeletonContract,
-    folder_contents,
 )
-from edgepose.device.errors import DeviceError
-from edgepose.errors import EdgeposeError
 from edgepose.skeleton import LSP14, MPII16
 
 FILES = [

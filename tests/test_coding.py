@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from safetensors.torch import save_file
 
 from edgepose import api
-from edgepose.artifact import Artifact, CodecContract, CropContract
+from edgepose.artifact import Artifact
 from edgepose.cli import main
 from edgepose.data import coco, synthetic
 from edgepose.data.photographs import Photographs
@@ -21,6 +21,7 @@ from edgepose.device.codec import HeatmapCodec
 from edgepose.device.geometry import apply_affine
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import EvaluationSet, find_joints, joint_shift
+from edgepose.manifest import CodecContract, CropContract
 from edgepose.models.checkpoints import load_checkpoint
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.predict import Contract

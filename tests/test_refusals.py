@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edgepose import api
-from edgepose.artifact import MANIFEST_NAME
 from edgepose.cli import main
+from edgepose.manifest import MANIFEST_NAME
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.quant.graph import deploy_form
 

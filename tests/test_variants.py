@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepose.artifact import (
-    Artifact,
+from edgepose.artifact import Artifact, Content
+from edgepose.backends.common.contract import pose_header
+from edgepose.errors import EdgeposeError
+from edgepose.input_sizes import choose_size
+from edgepose.manifest import (
     CodecContract,
-    Content,
     Header,
     InputContract,
     OutputContract,
@@ -20,9 +22,6 @@ from edgepose.artifact import (
     Provenance,
     SkeletonContract,
 )
-from edgepose.backends.common.contract import pose_header
-from edgepose.errors import EdgeposeError
-from edgepose.input_sizes import choose_size
 from edgepose.skeleton import MPII16
 from edgepose.variants import (
     Variant,

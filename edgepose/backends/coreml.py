@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import edgepose
-from edgepose.artifact import Artifact, Content, Gives, Header, VariantContract
+from edgepose.artifact import Artifact, Content
 from edgepose.backends.common.contract import header_of, pose_header
 from edgepose.backends.mil.convert import (
     CONVERTER,
@@ -38,6 +38,7 @@ from edgepose.backends.mil.quiet import quiet
 from edgepose.backends.mil.whole_pose import JOINTS, WholePose
 from edgepose.backends.onnx_graph.whole_pose import check_coding
 from edgepose.errors import EdgeposeError
+from edgepose.manifest import Gives, Header, VariantContract
 from edgepose.models.pose_model import PoseModel, at_size
 from edgepose.quant.graph import export, int8_graph
 from edgepose.quant.weights import WEIGHTS, on_grid, weights_graph

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgepose.artifact import Artifact, Content, Gives, Header
+from edgepose.artifact import Artifact, Content
 from edgepose.backends.common.contract import header_of, pose_header
 from edgepose.backends.common.cpu import SATURATING, instruction_set
 from edgepose.backends.common.session import OrtExecutor
@@ -19,6 +19,7 @@ from edgepose.backends.onnx_graph.weights_dialect import int8_weights
 from edgepose.backends.onnx_graph.whole_pose import JOINTS, whole_pose
 from edgepose.errors import EdgeposeError
 from edgepose.executor import Executor
+from edgepose.manifest import Gives, Header
 from edgepose.models.pose_model import PoseModel, at_size
 from edgepose.quant.weights import WEIGHTS
 from edgepose.target import Precision, Target

@@ -15,7 +15,7 @@ from typing import Any
 
 from onnx import load_from_string as onnx_load
 
-from edgepose.artifact import Artifact, Content, Gives, VariantContract
+from edgepose.artifact import Artifact, Content
 from edgepose.backends.common.contract import header_of, pose_header
 from edgepose.backends.common.session import OrtExecutor
 from edgepose.backends.onnx_graph.export import INPUT, OPSET, OUTPUT
@@ -26,6 +26,7 @@ from edgepose.backends.onnx_graph.tensorrt_forms import NO_DECONVOLUTION, Writte
 from edgepose.backends.onnx_graph.whole_pose import JOINTS, whole_pose
 from edgepose.errors import EdgeposeError
 from edgepose.executor import Executor
+from edgepose.manifest import Gives, VariantContract
 from edgepose.models.pose_model import PoseModel, at_size
 from edgepose.target import Target
 from edgepose.variants import Variant, contract_of, select, suffix_of

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 import edgepose
-from edgepose.artifact import MANIFEST_NAME, Manifest
 from edgepose.bench.programs import Patiently
 from edgepose.bench.transport import Dropped, Transport
 from edgepose.device.coding import RULES
 from edgepose.errors import EdgeposeError
+from edgepose.manifest import MANIFEST_NAME, Manifest
 
 SOURCES = Path(edgepose.__file__).parent / "native"
 LIBRARY = "libonnxruntime.so"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.artifact import MANIFEST_NAME, Artifact
+from edgepose.artifact import Artifact
 from edgepose.bench.bench import counted_name
 from edgepose.bench.board import Board, Gone, Report, names_and_hashes
 from edgepose.bench.environment import environment_of
@@ -44,6 +44,7 @@ from edgepose.evaluation import (
     find_joints,
     joint_shift,
 )
+from edgepose.manifest import MANIFEST_NAME
 from edgepose.target import Target
 
 PARTIAL = "record-partial.json"

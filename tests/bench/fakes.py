@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edgepose.artifact import (
-    Artifact,
+from edgepose.artifact import Artifact, Content
+from edgepose.data.base import PoseSample
+from edgepose.manifest import (
     CodecContract,
-    Content,
     Header,
     InputContract,
     OutputContract,
@@ -17,7 +17,6 @@ from edgepose.artifact import (
     Provenance,
     SkeletonContract,
 )
-from edgepose.data.base import PoseSample
 from edgepose.skeleton import MPII16, Skeleton
 
 INPUT_HW = (64, 64)

@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgepose.artifact import (
-    Artifact,
+from edgepose.artifact import Artifact, Content
+from edgepose.backends.tensorrt import pack
+from edgepose.manifest import (
     CodecContract,
-    Content,
     Header,
     InputContract,
     OutputContract,
@@ -19,7 +19,6 @@ from edgepose.artifact import (
     Provenance,
     SkeletonContract,
 )
-from edgepose.backends.tensorrt import pack
 from edgepose.skeleton import MPII16
 
 INPUT_HW, STRIDE = (64, 64), 4

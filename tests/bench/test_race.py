@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from onnx import numpy_helper
 
 import edgepose.cli
-from edgepose.artifact import Artifact, Content, Header
+from edgepose.artifact import Artifact, Content
 from edgepose.backends.onnx_graph.implicit import cache_bytes
 from edgepose.backends.tensorrt import pack
 from edgepose.bench.board import Board, split_answer
@@ -33,6 +33,7 @@ from edgepose.device.pack import pack_bytes
 from edgepose.device.race import Entrant, choose, entry, kept_form, pckh
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import EvaluationSet
+from edgepose.manifest import Header
 from edgepose.metrics.pck import counted_joints, pck
 from edgepose.report.terminal import bench_text
 from edgepose.target import load_target

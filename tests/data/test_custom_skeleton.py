@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from edgepose.artifact import SkeletonContract
 from edgepose.backends.common.contract import header_of
 from edgepose.data.coco import Config, open_split
 from edgepose.data.coco_file import read_coco
 from edgepose.data.custom_skeleton import Definition, make_skeleton, skeleton_of, tidy
 from edgepose.errors import EdgeposeError
+from edgepose.manifest import SkeletonContract
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.predict import Contract
 from edgepose.skeleton import COCO17, LSP14, MPII16, Skeleton, from_json

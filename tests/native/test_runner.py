@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepose.artifact import Artifact, CodecContract
+from edgepose.artifact import Artifact
 from edgepose.backends.onnx_mobile import open_executor
 from edgepose.bench.board import Board
 from edgepose.bench.latency import Plan
@@ -28,6 +28,7 @@ from edgepose.bench.transports.local import Local
 from edgepose.device.coding import CODINGS, RULES, Coding, alignment_of
 from edgepose.device.pack import Pack, pack_bytes
 from edgepose.errors import EdgeposeError
+from edgepose.manifest import CodecContract
 from edgepose.target import load_target
 
 PLAN = Plan(warmup=3, max_warmup=9, calls=100, seconds=0.0)

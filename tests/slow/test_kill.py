@@ -21,7 +21,8 @@ from typing import Any
 
 import pytest
 
-from edgepose.artifact import MANIFEST_NAME, Artifact
+from edgepose.artifact import Artifact
+from edgepose.manifest import MANIFEST_NAME
 from edgepose.models.pose_model import PoseModel
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Literal
 
 import edgepose
-from edgepose.artifact import (
+from edgepose.manifest import (
     FLOAT_NAMES,
     JOINTS_LAYOUT,
     CodecContract,

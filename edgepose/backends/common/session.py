@@ -9,10 +9,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from edgepose.artifact import Manifest
 from edgepose.backends.common.cpu import instruction_set
 from edgepose.device.geometry import normalise
 from edgepose.errors import EdgeposeError
+from edgepose.manifest import Manifest
 
 BATCH = 16
 """Images at a time where the model takes any number: enough to fill a core's cache."""

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from edgepose.artifact import Manifest
 from edgepose.backends.lint.findings import Finding, found
 from edgepose.backends.lint.structure import (
     CONVOLUTIONS,
@@ -26,6 +25,7 @@ from edgepose.backends.mil.load import Operation, Program, Ref, load_program, mo
 from edgepose.backends.mil.quiet import quiet
 from edgepose.backends.onnx_graph.canonical import DEQUANTIZE, QUANTIZE
 from edgepose.errors import EdgeposeError
+from edgepose.manifest import Manifest
 from edgepose.target import Target
 from edgepose.variants import MODEL
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import numpy as np
 import onnx
 
-from edgepose.artifact import Manifest
 from edgepose.backends.lint.findings import Finding, found
 from edgepose.backends.lint.onnx_rules import ports, scales, source_type, versions
 from edgepose.backends.lint.onnx_view import View, read
@@ -16,6 +15,7 @@ from edgepose.backends.lint.structure import float_layers, structure
 from edgepose.backends.onnx_graph.canonical import QUANTIZE
 from edgepose.backends.onnx_graph.ort_order import IDENTIFIER, operators
 from edgepose.errors import EdgeposeError
+from edgepose.manifest import Manifest
 from edgepose.target import Target
 
 SUFFIXES = (".onnx", ".ort")

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from edgepose.artifact import Manifest
 from edgepose.backends.lint.findings import Finding, Level, found
 from edgepose.backends.lint.onnx_view import Operator, Port, View
 from edgepose.backends.onnx_graph.canonical import DEQUANTIZE, QUANTIZE
+from edgepose.manifest import Manifest
 from edgepose.target import Target
 
 CHANNELS = 3

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from edgepose.artifact import Manifest
 from edgepose.backends.lint.findings import Finding, found
 from edgepose.backends.onnx_graph.canonical import DEQUANTIZE, QUANTIZE
+from edgepose.manifest import Manifest
 from edgepose.target import Target
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgepose.artifact import FLOAT_NAMES, MANIFEST_NAME, Artifact, Manifest
+from edgepose.artifact import Artifact
 from edgepose.backends.lint.findings import Finding, in_file
 from edgepose.errors import EdgeposeError
+from edgepose.manifest import FLOAT_NAMES, MANIFEST_NAME, Manifest
 from edgepose.target import Target
 from edgepose.variants import as_variant, variant_at
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from edgepose.artifact import Manifest
 from edgepose.backends.lint.findings import Finding, found
 from edgepose.backends.lint.onnx_rules import ports, scales, source_type, versions
 from edgepose.backends.lint.onnx_view import Operator, View, read
 from edgepose.backends.lint.structure import float_layers, structure
 from edgepose.backends.onnx_graph.canonical import DEQUANTIZE, QUANTIZE
+from edgepose.manifest import Manifest
 from edgepose.target import Target
 
 SUFFIXES = (".onnx", ".onnx.xz")
