@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import edgepose
 from edgepose.bench.conditions import library_versions, read_conditions, source_commit
@@ -28,13 +27,11 @@ from edgepose.report.record import (
 from edgepose.report.schema import save_report
 from edgepose.report.waterfall import save_waterfall
 from edgepose.rows import differences, verdict
+from edgepose.run import Run
 from edgepose.run_people import people_of
 from edgepose.skeleton import skeleton
 from edgepose.store import digest
 from edgepose.strict_files import builtin_folder
-
-if TYPE_CHECKING:
-    from edgepose.pipeline import Run
 
 NOT_HRNET = "the embedded teacher is not HRNet-W48 yet"
 
