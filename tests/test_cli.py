@@ -57,6 +57,7 @@ def test_help_lists_every_command() -> None:
     assert result.exit_code == 0
     for command in COMMANDS:
         assert command in result.output
+    assert "..." not in result.output.replace("COMMAND [ARGS]...", ""), "a description was cut"
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    short_help="Measure an artifact: accuracy, size, speed on its device.",
     cls=Command,
     example="edgepose bench --target host\nedgepose bench --target jetson-xavier --artifact DIR --quick\n"
     "edgepose bench --target jetson-xavier --device ssh://nvidia@xavier\n"

@@ -10,6 +10,7 @@ from edgepose.commands.shared import Command, json_option, print_json
 
 
 @click.command(
+    short_help="Write an artifact for an app: model, samples, model card.",
     cls=Command,
     example="edgepose bundle reports/resnet18_5mb/latest/artifacts/coreml-ios17 --to pose.zip",
 )

@@ -7,7 +7,7 @@ import click
 from edgepose.commands.shared import CONTEXT, Command, json_option, print_json, print_table
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(short_help="List or remove downloaded checkpoints.", context_settings=CONTEXT)
 def cache() -> None:
     """Look at the checkpoints that were downloaded, or remove them."""
 

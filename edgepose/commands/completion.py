@@ -16,6 +16,7 @@ WHERE = {
 
 
 @click.command(
+    short_help="Print a shell's completion script.",
     cls=Command,
     example="edgepose completion bash > ~/.local/share/bash-completion/completions/edgepose\n"
     "edgepose completion fish > ~/.config/fish/completions/edgepose.fish\n"

@@ -164,6 +164,7 @@ def _written_recipe(
 
 
 @click.command(
+    short_help="Train a network and score it.",
     cls=Command,
     example="edgepose train --recipe train_resnet18_synthetic --set stages.train.steps=500",
 )

@@ -9,7 +9,11 @@ import click
 from edgepose.commands.shared import Command, json_option, print_json
 
 
-@click.command(cls=Command, example="edgepose doctor\nedgepose doctor --target onnx-android --json")
+@click.command(
+    short_help="Show what is installed, and what each target needs.",
+    cls=Command,
+    example="edgepose doctor\nedgepose doctor --target onnx-android --json",
+)
 @click.option(
     "--target", "names", multiple=True, help="Only this one [default: every target]. Repeatable."
 )

@@ -22,6 +22,7 @@ from edgepose.commands.shared import (
 
 
 @click.command(
+    short_help="Score a model, an artifact or a checkpoint on people.",
     cls=Command,
     example="edgepose eval reports/smoke/latest/model\n"
     "edgepose eval reports/smoke/latest/artifacts/host --data coco:labels.json,images/\n"

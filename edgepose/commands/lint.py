@@ -10,6 +10,7 @@ from edgepose.commands.shared import Command, json_option, print_json, print_tab
 
 
 @click.command(
+    short_help="Check a plan or a file against its target's limits.",
     cls=Command,
     example="edgepose lint --recipe resnet18_5mb\n"
     "edgepose lint reports/smoke/latest/artifacts/jetson-xavier\n"

@@ -36,6 +36,7 @@ _SHOWN_EACH_S = 0.5
 
 
 @click.command(
+    short_help="Find joints in pictures, videos and a camera's view.",
     cls=Command,
     example="edgepose predict photo.jpg --model reports/smoke/latest/artifacts/host --box 40,20,200,420\n"
     "edgepose predict run.mp4 --model A --model B --detector yolo11n.onnx\n"

@@ -10,6 +10,7 @@ from edgepose.commands.shared import Command, json_option, print_json, progress_
 
 
 @click.command(
+    short_help="Turn a run's float network into a checkpoint to hand on.",
     cls=Command,
     example="edgepose publish reports/train_resnet18_synthetic/latest --to resnet18_synthetic",
 )

@@ -11,6 +11,7 @@ from edgepose.commands.shared import Command, json_option, print_json, warn
 
 
 @click.command(
+    short_help="Print a run's report, or compare runs and benches.",
     cls=Command,
     example="edgepose report reports/resnet18_5mb/latest\n"
     "edgepose report reports/resnet18_5mb/20261121-223000 reports/resnet18_5mb/latest",

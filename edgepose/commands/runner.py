@@ -10,6 +10,7 @@ from edgepose.commands.shared import Command, json_option, print_json
 
 
 @click.command(
+    short_help="Write what bench --device sends, for a board by hand.",
     cls=Command,
     example="edgepose runner edgepose-device.pyz\nedgepose runner --native android-runner",
 )

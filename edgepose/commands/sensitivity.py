@@ -23,6 +23,7 @@ from edgepose.commands.shared import (
 
 
 @click.command(
+    short_help="Rank layers by what INT8 or pruning costs in joints.",
     cls=Command,
     example="edgepose sensitivity --recipe resnet18_5mb\n"
     "edgepose sensitivity reports/smoke/latest/model --kind prune --to sensitivity\n"
