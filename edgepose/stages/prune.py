@@ -35,7 +35,9 @@ ROUND_TO = 8
 
 
 class Config(distill.Config):
-    """ratio: share of the channels to remove in every group, null: found for the budget.
+    """steps: of the fine-tuning, 0: prune and leave it at that
+
+    ratio: share of the channels to remove in every group, null: found for the budget.
 
     mode: which groups give up channels for a budget: "uniform" all alike, "global" by one threshold of
     the L1 norm over the group's mean, "sensitivity" where a measured drop per cost is smallest
@@ -45,6 +47,7 @@ class Config(distill.Config):
     The rest is the fine-tuning, as distill.
     """
 
+    steps: int = Field(ge=0)
     ratio: float | None = Field(default=None, gt=0, lt=1)
     mode: Mode = "uniform"
     sensitivity: ExistingPath | None = None
@@ -57,7 +60,7 @@ class Config(distill.Config):
             raise ValueError("mode: sensitivity and sensitivity: FILE need each other")
         if self.mode != "uniform" and self.ratio is not None:
             raise ValueError(f"ratio is of mode uniform; mode {self.mode} follows a budget")
-        if self.rounds > self.steps:
+        if self.rounds > max(1, self.steps):
             raise ValueError("each of the rounds needs at least one step")
         return self
 
@@ -180,7 +183,8 @@ def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
             context.warn(word)
     if config.rounds == 1:
         network = plan.channels.narrowed(plan.widths)
-        _fine_tune(network, model, config, context, label="prune: fine-tune")
+        if config.steps:
+            _fine_tune(network, model, config, context, label="prune: fine-tune")
     else:
         network = _in_rounds(model, plan, config, context)
     kept = {name: [left, before[name]] for name, left in _out_channels(network).items()}

@@ -209,7 +209,9 @@ def test_channels_are_rounded_to_what_a_target_asks_for() -> None:
     assert step_of(prune.Config(steps=1, round_to=4), (asks(int8=16),)) == 4
 
 
-def test_rounds_end_where_one_shot_does_and_continue_after_a_kill(tmp_path: Path) -> None:
+def test_no_step_trains_nothing_rounds_end_where_one_shot_does_and_continue_after_a_kill(
+    tmp_path: Path,
+) -> None:
     spec = ModelSpec("tests.own.nets:Tiny", 16, (32, 32), "mpii16")
     model = PoseModel.fresh(spec, seed=0)
     config = prune.Config(
@@ -223,6 +225,11 @@ def test_rounds_end_where_one_shot_does_and_continue_after_a_kill(tmp_path: Path
             seed=0, folder=folder, cache=tmp_path, report=lambda *_: None, warn=lambda _: None,
         )  # fmt: skip
 
+    bare = prune.run(
+        model, config.model_copy(update={"steps": 0, "rounds": 1}), context(tmp_path / "0")
+    )
+    cut = prune.prune_channels(model.module(), ratio=0.5, round_to=2, input_hw=(32, 32))
+    assert all(torch.equal(bare.tensors[key], value) for key, value in cut.state_dict().items())
     whole = context(tmp_path / "whole")
     result = prune.run(model, config, whole)
     once = prune.run(model, config.model_copy(update={"rounds": 1}), context(tmp_path / "once"))
