@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
-from edgepose.models import build
 from edgepose.models.blocks import BasicBlock, norm, stack_blocks
 from edgepose.models.pose_model import ModelSpec, PoseModel
-from edgepose.models.widths import fit_widths
 
+JOINTS = 16
 SHORT = "tests.networks:Short"
 
 
@@ -55,33 +52,9 @@ def lively(network: nn.Module, *, seed: int) -> nn.Module:
     return network
 
 
-def short(input_hw: tuple[int, int] = (64, 64), *, joints: int = 16, seed: int = 3) -> PoseModel:
-    """`Short` with lively weights, of a domain that no data set has."""
-    spec = ModelSpec(SHORT, joints, input_hw, "mpii16", domain="noise")
-    return PoseModel(spec, {}).with_module(lively(Short(joints), seed=seed))
-
-
-def narrow_resnet18(*, joints: int) -> nn.Module:
-    """ResNet-18 with an eighth of its channels; weights of a training's size, batch norm idle."""
-    torch.manual_seed(0)
-    network = build("resnet18", num_joints=joints)
-    shapes = {
-        key: torch.Size(
-            n // 8 if d < 2 and n % 16 == 0 and n > 16 else n for d, n in enumerate(value.shape)
-        )
-        for key, value in network.state_dict().items()
-    }
-    network = fit_widths(network, shapes)
-    with torch.no_grad():
-        for key, value in network.state_dict().items():
-            if value.ndim == 4:
-                value.copy_(torch.randn(value.shape) * (2 / value[0].numel()) ** 0.5)
-            elif value.ndim == 1:
-                value.fill_(float(key.endswith(("weight", "running_var"))))
-    return network.eval()
-
-
-def save_narrow_resnet18(folder: Path) -> None:
-    """The same as a checkpoint folder for 64x64 crops, as if the synthetic people had trained it."""
-    spec = ModelSpec("resnet18", 16, (64, 64), "mpii16", domain="synthetic-people-v1")
-    PoseModel(spec, {}).with_module(narrow_resnet18(joints=16)).save(folder)
+def short(
+    input_hw: tuple[int, int] = (64, 64), *, seed: int = 3, domain: str = "noise"
+) -> PoseModel:
+    """`Short` with lively weights; domain: of the data that trained it, if anything had."""
+    spec = ModelSpec(SHORT, JOINTS, input_hw, "mpii16", domain=domain)
+    return PoseModel(spec, {}).with_module(lively(Short(JOINTS), seed=seed))
