@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from edgepose.models.blocks import BasicBlock, norm, stack_blocks
 from edgepose.models.pose_model import ModelSpec, PoseModel
 
-JOINTS = 16
 SHORT = "tests.networks:Short"
 
 
@@ -53,8 +52,8 @@ def lively(network: nn.Module, *, seed: int) -> nn.Module:
 
 
 def short(
-    input_hw: tuple[int, int] = (64, 64), *, seed: int = 3, domain: str = "noise"
+    input_hw: tuple[int, int] = (64, 64), *, joints: int = 16, seed: int = 3, domain: str = "noise"
 ) -> PoseModel:
     """`Short` with lively weights; domain: of the data that trained it, if anything had."""
-    spec = ModelSpec(SHORT, JOINTS, input_hw, "mpii16", domain=domain)
-    return PoseModel(spec, {}).with_module(lively(Short(JOINTS), seed=seed))
+    spec = ModelSpec(SHORT, joints, input_hw, "mpii16", domain=domain)
+    return PoseModel(spec, {}).with_module(lively(Short(joints), seed=seed))
