@@ -14,16 +14,9 @@ import pytest
 from edgepose.artifact import Artifact, Content, folder_contents
 from edgepose.device.errors import DeviceError
 from edgepose.errors import EdgeposeError
-from edgepose.manifest import (
-    CodecContract,
-    Header,
-    InputContract,
-    OutputContract,
-    PreprocessingContract,
-    Provenance,
-    SkeletonContract,
-)
+from edgepose.manifest import SkeletonContract
 from edgepose.skeleton import LSP14, MPII16
+from tests.headers import header
 
 FILES = [
     Content("model.onnx", "model", b"weights" * 10, counted=True),
@@ -31,42 +24,9 @@ FILES = [
 ]
 
 
-def header() -> Header:
-    return Header(
-        name="tiny",
-        target="host",
-        runtime="onnx_mobile",
-        precision="int8",
-        input=InputContract(
-            name="image",
-            shape=("batch", 3, 64, 48),
-            dtype="float32",
-            layout="NCHW",
-            color="RGB",
-            range="normalised",
-        ),
-        output=OutputContract(
-            name="heatmaps", shape=("batch", 16, 16, 12), dtype="float32", layout="NCHW", meaning=""
-        ),
-        skeleton=SkeletonContract.of(MPII16),
-        preprocessing=PreprocessingContract(
-            mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), color="RGB", where="host"
-        ),
-        codec=CodecContract(stride=4, sigma=2.0),
-        provenance=Provenance(
-            model_sha256="0" * 64,
-            arch="resnet18",
-            domain="noise",
-            parameters=1,
-            quantization=None,
-            versions={"edgepose": "1"},
-        ),
-    )
-
-
 @pytest.fixture
 def written(tmp_path: Path) -> Artifact:
-    return Artifact.write(tmp_path / "artifact", header(), FILES)
+    return Artifact.write(tmp_path / "artifact", header((64, 48)), FILES)
 
 
 def rewrite(artifact: Artifact, change: Callable[[dict[str, Any]], object]) -> None:
@@ -86,7 +46,7 @@ def test_what_is_written_is_what_is_read(written: Artifact) -> None:
 
 
 def test_equal_content_gives_equal_bytes(written: Artifact, tmp_path: Path) -> None:
-    again = Artifact.write(tmp_path / "elsewhere", header(), FILES[::-1])
+    again = Artifact.write(tmp_path / "elsewhere", header((64, 48)), FILES[::-1])
     names = sorted(p.relative_to(again.folder) for p in again.folder.rglob("*") if p.is_file())
     assert [str(n) for n in names] == ["artifact.json", "extra/notes.json", "model.onnx"]
     for name in names:
@@ -95,14 +55,16 @@ def test_equal_content_gives_equal_bytes(written: Artifact, tmp_path: Path) -> N
 
 
 def test_another_write_replaces_the_folder_whole(written: Artifact) -> None:
-    Artifact.write(written.folder, header(), [Content("other.onnx", "model", b"x", counted=True)])
+    Artifact.write(
+        written.folder, header((64, 48)), [Content("other.onnx", "model", b"x", counted=True)]
+    )
     assert {p.name for p in written.folder.iterdir()} == {"artifact.json", "other.onnx"}
 
 
 def test_nothing_half_written_is_left_when_the_source_is_gone(tmp_path: Path) -> None:
     contents = [FILES[0], Content("z.onnx", "model", tmp_path / "absent", counted=True)]
     with pytest.raises(DeviceError, match="cannot write"):
-        Artifact.write(tmp_path / "artifact", header(), contents)
+        Artifact.write(tmp_path / "artifact", header((64, 48)), contents)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -112,7 +74,7 @@ def test_folder_contents_are_counted_whole(tmp_path: Path) -> None:
     (package / "Data" / "weight.bin").write_bytes(b"12345")
     (package / "Manifest.json").write_bytes(b"{}")
     contents = folder_contents(package, "model.mlpackage", role="package", counted=True)
-    artifact = Artifact.write(tmp_path / "a", header(), contents)
+    artifact = Artifact.write(tmp_path / "a", header((64, 48)), contents)
     assert artifact.counted_size_bytes == 7
     assert artifact.counted_files == (
         "model.mlpackage/Data/weight.bin",
@@ -143,7 +105,9 @@ def test_paths_cannot_leave_the_folder(written: Artifact, path: str) -> None:
     with pytest.raises(EdgeposeError, match=r"files\.0\.path"):
         Artifact.load(written.folder)
     with pytest.raises(ValueError, match=r".*"):
-        Artifact.write(written.folder, header(), [Content(path, "model", b"x", counted=True)])
+        Artifact.write(
+            written.folder, header((64, 48)), [Content(path, "model", b"x", counted=True)]
+        )
 
 
 def test_links_cannot_leave_the_folder(written: Artifact, tmp_path: Path) -> None:

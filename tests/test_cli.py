@@ -27,6 +27,9 @@ stages:
 """
 
 
+QUICK = RECIPE.replace("resnet18", '"tests.networks:Short"')
+
+
 def run(*words: object) -> Result:
     return CliRunner().invoke(main, [str(word) for word in words])
 
@@ -50,6 +53,18 @@ def recipe(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(RECIPE)
     return path
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a network was trained for one step."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "tiny.yaml").write_text(QUICK)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEPOSE_CACHE", str(folder / "cache"))
+        result = run("train", "--recipe", folder / "tiny.yaml", "--out", folder / "reports")
+    assert result.exit_code == 0, result.output
+    return folder / "reports"
 
 
 def test_help_lists_every_command() -> None:
@@ -86,17 +101,15 @@ def test_targets_are_listed_also_as_json() -> None:
     assert {entry["name"] for entry in json.loads(run("targets", "--json").output)} >= names
 
 
-def test_train_writes_a_run_that_eval_scores(recipe: Path, tmp_path: Path) -> None:
-    out = tmp_path / "reports"
-    result = run("train", "--recipe", recipe, "--out", out)
-    assert result.exit_code == 0, result.output
-    latest = out / "tiny" / "latest"
+def test_train_writes_a_run_and_the_same_once_more(reports: Path) -> None:
+    latest = reports / "tiny" / "latest"
     report = json.loads((latest / "report.json").read_text())
     assert [row["name"] for row in report["stages"]] == ["train"]
     assert (latest / "waterfall.png").stat().st_size > 5000
     assert "people.npz is not" not in (latest / "report.html").read_text()
     assert "pckh@0.5" in report["stages"][0]["metrics"]
-    again = run("train", "--recipe", recipe, "--out", out, "--json")
+    recipe = reports.with_name("tiny.yaml")
+    again = run("train", "--recipe", recipe, "--out", reports, "--json")
     assert (
         json.loads(again.stdout)["stages"][0]["weights_sha256"]
         == (report["stages"][0]["weights_sha256"])
@@ -149,6 +162,7 @@ def test_a_size_that_cannot_be_met_names_the_closest(recipe: Path, tmp_path: Pat
 def test_a_disk_that_is_full_leaves_no_run(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    recipe.write_text(QUICK)
     assert run("train", "--recipe", recipe, "--out", tmp_path / "warm").exit_code == 0
     real = os.fsync
 
@@ -182,23 +196,21 @@ def test_eval_of_something_else_is_refused(tmp_path: Path) -> None:
     ids=["empty", "text", "cut", "1x1"],
 )
 def test_predict_refuses_what_is_no_photograph(
-    tmp_path: Path, content: bytes | str, recipe: Path
+    tmp_path: Path, content: bytes | str, reports: Path
 ) -> None:
-    run("train", "--recipe", recipe, "--out", tmp_path / "reports")
     image = tmp_path / "photo.png"
     if isinstance(content, bytes):
         image.write_bytes(content)
     else:
         cv2.imwrite(str(image), np.zeros((1, 1, 3), np.uint8))
-    model = tmp_path / "reports" / "tiny" / "latest" / "model"
+    model = reports / "tiny" / "latest" / "model"
     refused(run("predict", image, "--artifact", model, "--to", tmp_path / "p"), "photo.png")
     assert not list(tmp_path.glob("p/*.png"))
 
 
-def test_predict_draws_and_writes_coco_results(recipe: Path, tmp_path: Path) -> None:
-    run("train", "--recipe", recipe, "--out", tmp_path / "reports")
+def test_predict_draws_and_writes_coco_results(reports: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "photo.png"), np.full((60, 80, 3), 127, np.uint8))
-    model = tmp_path / "reports" / "tiny" / "latest" / "model"
+    model = reports / "tiny" / "latest" / "model"
     result = run(
         "predict", tmp_path / "photo.png", "--artifact", model, "--box", "10,5,40,50",
         "--to", tmp_path / "p",

@@ -21,6 +21,7 @@ from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.preflight import check_plan
 from edgepose.stages.export import Config
 from edgepose.target import Target, load_target
+from tests.networks import SHORT
 
 XAVIER = load_target("jetson-xavier")
 RECIPE = """\
@@ -140,6 +141,7 @@ def test_a_whole_run_tells_warnings_and_the_export_obeys_allow_lint(
     )
     told: list[str] = []
     over = [
+        f"student.arch={SHORT}",
         f"stages.export.targets=['{mine}']", "stages.prune.round_to=4", "stages.prune.ratio=0.7",
         "stages.export.max_off_share=1", "stages.export.max_shift_px=100",
     ]  # fmt: skip

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from click.testing import CliRunner, Result
 
 from edgepose import api
 from edgepose.cli import main
+from edgepose.data import synthetic
 from edgepose.data.spec import open_config
-from edgepose.models import build
-from edgepose.models.pose_model import ModelSpec, PoseModel
-from edgepose.models.widths import fit_widths
+from edgepose.models.pose_model import PoseModel
 from edgepose.post_training import Wish, write_recipe
 from edgepose.target import list_targets, load_target
+from tests.networks import short
 
 PEOPLE = Path(__file__).resolve().parents[2] / "shared" / "data" / "real-people"
 needs_people = pytest.mark.skipif(not PEOPLE.is_dir(), reason=f"no photographs at {PEOPLE}")
@@ -30,33 +29,17 @@ def run(*words: object) -> Result:
 
 
 @pytest.fixture(scope="module")
-def narrow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint folder: ResNet-18 with an eighth of its channels, 64x64, untrained."""
-    torch.manual_seed(0)
-    network = build("resnet18", num_joints=16)
-    shapes = {
-        key: torch.Size(
-            n // 8 if d < 2 and n % 16 == 0 and n > 16 else n for d, n in enumerate(value.shape)
-        )
-        for key, value in network.state_dict().items()
-    }
-    network = fit_widths(network, shapes)
-    with torch.no_grad():
-        for key, value in network.state_dict().items():
-            if value.ndim == 4:
-                value.copy_(torch.randn(value.shape) * (2 / value[0].numel()) ** 0.5)
-            elif value.ndim == 1:
-                value.fill_(float(key.endswith(("weight", "running_var"))))
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint folder: a short ResNet, 64x64, untrained."""
     folder = tmp_path_factory.mktemp("own") / "mine"
-    spec = ModelSpec("resnet18", 16, (64, 64), "mpii16", domain="synthetic-people-v1")
-    PoseModel(spec, {}).with_module(network.eval()).save(folder)
+    short(domain=synthetic.VERSION).save(folder)
     return folder
 
 
-def test_a_network_to_files_in_one_command(narrow: Path, tmp_path: Path) -> None:
+def test_a_network_to_files_in_one_command(network: Path, tmp_path: Path) -> None:
     sizes = [f"--set=data.{split}={n}" for split, n in (("train", 8), ("val", 16))]
     found = run(
-        "--checkpoint", narrow, "--data", "synthetic", "--targets", "onnx-android", "--out",
+        "--checkpoint", network, "--data", "synthetic", "--targets", "onnx-android", "--out",
         tmp_path, *sizes, "--set=data.calibration=32", "--set=stages.quantize.people=8",
         "--set=stages.export.allow_mismatch=true",
     )  # fmt: skip
@@ -90,25 +73,25 @@ def test_a_network_to_files_in_one_command(narrow: Path, tmp_path: Path) -> None
     ],
 )
 def test_bad_input_is_one_message(
-    words: list[str], message: str, narrow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str], message: str, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    found = run(*(word.format(net=narrow) for word in words))
+    found = run(*(word.format(net=network) for word in words))
     assert found.exit_code == 2
     assert message in found.output
     assert "Traceback" not in found.output
     assert list(tmp_path.iterdir()) == []  # nothing half-written
 
 
-def test_its_options_belong_to_it(narrow: Path) -> None:
-    words = ["compress", "--recipe", "smoke", "--checkpoint", str(narrow)]
+def test_its_options_belong_to_it(network: Path) -> None:
+    words = ["compress", "--recipe", "smoke", "--checkpoint", str(network)]
     found = CliRunner().invoke(main, words)
     assert found.exit_code == 2
     assert "--checkpoint belongs to --post-training" in found.output
 
 
-def test_a_compressed_network_is_refused(narrow: Path, tmp_path: Path) -> None:
-    model = PoseModel.load(narrow)
+def test_a_compressed_network_is_refused(network: Path, tmp_path: Path) -> None:
+    model = PoseModel.load(network)
     done = PoseModel(replace(model.spec, form="deploy"), model.tensors)
     done.save(tmp_path / "done")
     found = run("--checkpoint", tmp_path / "done", "--data", "synthetic", "--out", tmp_path)
@@ -116,15 +99,15 @@ def test_a_compressed_network_is_refused(narrow: Path, tmp_path: Path) -> None:
     assert "compressed already" in found.output
 
 
-def written(narrow: Path, out: Path, **wish: Any) -> Any:
-    model = PoseModel.load(narrow)
-    path = write_recipe(Wish(str(narrow), COCO, **wish), lambda _: model, out=out)
+def written(network: Path, out: Path, **wish: Any) -> Any:
+    model = PoseModel.load(network)
+    path = write_recipe(Wish(str(network), COCO, **wish), lambda _: model, out=out)
     return api.read_recipe(path)
 
 
 @needs_people
-def test_people_who_calibrate_are_not_scored(narrow: Path, tmp_path: Path) -> None:
-    recipe = written(narrow, tmp_path)
+def test_people_who_calibrate_are_not_scored(network: Path, tmp_path: Path) -> None:
+    recipe = written(network, tmp_path)
     values = {k: v for k, v in recipe.data.config.model_dump().items() if v is not None}
     splits = {s: open_config("coco", values, s) for s in ("train", "val", "calibration")}
     images = {
@@ -140,7 +123,7 @@ def test_people_who_calibrate_are_not_scored(narrow: Path, tmp_path: Path) -> No
     assert sample.joints_xy.shape == (16, 2)
     assert not sample.annotated[[6, 7, 8, 9]].any()
     assert recipe.metric == "pck"
-    few = written(narrow, tmp_path, calibration=PEOPLE / "images").data.config
+    few = written(network, tmp_path, calibration=PEOPLE / "images").data.config
     assert few.train_fraction < recipe.data.config.train_fraction  # more are left to score
     assert {s.name for s in recipe.stages} == {"quantize", "export"}
     targets = recipe.stage("export").targets

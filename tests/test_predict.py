@@ -26,25 +26,11 @@ from edgepose.video.frames import Frame
 from edgepose.video.overlay import draw
 from edgepose.video.sinks import PictureSink
 from edgepose.video.sources import Pictures
+from tests.video.conftest import BrightSpots
 
 PHOTOS = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "real-people"
 needs_photos = pytest.mark.skipif(not PHOTOS.is_dir(), reason=f"no photographs at {PHOTOS}")
 ONE = Skeleton("pair", ("right_hand", "left_hand"), flip_pairs=((0, 1),), limbs=((0, 1),))
-
-
-class BrightSpots:
-    """Heatmap 0 is the red channel, heatmap 1 the blue one, pooled by four."""
-
-    description = "bright spots"
-
-    def __init__(self) -> None:
-        self.crops: list[np.ndarray] = []
-
-    def run(self, crops: np.ndarray) -> np.ndarray:
-        self.crops.append(crops)
-        n, h, w, _ = crops.shape
-        pooled = crops.reshape(n, h // 4, 4, w // 4, 4, 3).mean(axis=(2, 4)) / 255
-        return np.ascontiguousarray(pooled.transpose(0, 3, 1, 2)[:, [0, 2]], dtype=np.float32)
 
 
 def spots(red_xy: tuple[int, int], blue_xy: tuple[int, int], hw: tuple[int, int]) -> np.ndarray:

@@ -12,14 +12,15 @@ from edgepose import api
 from edgepose.data import synthetic
 from edgepose.device.files import sha256_file
 from edgepose.errors import EdgeposeError
-from edgepose.models.pose_model import ModelSpec, PoseModel
+from edgepose.models.pose_model import PoseModel
 from edgepose.publish import CARD, NOTICES, publish
+from tests.networks import short
 
 RECIPE = """
 version: 1
 name: tiny
 data: {source: synthetic, train: 8, val: 12, calibration: 1, frame_px: 64}
-student: {arch: resnet18, input_hw: [32, 32]}
+student: {arch: "tests.networks:Short", input_hw: [32, 32]}
 stages:
   train: {steps: 3, batch_size: 4}
 """
@@ -40,7 +41,7 @@ def test_it_is_half_as_large_and_rounded_to_float16(run: Path, tmp_path: Path) -
     folder = publish(run, tmp_path / "out", photographs=(), progress=quiet)
     before, after = PoseModel.load(run / "model"), PoseModel.load(folder)
     size = [(path / "model.safetensors").stat().st_size for path in (folder, run / "model")]
-    assert size[0] / size[1] < 0.51
+    assert size[0] / size[1] < 0.53  # the rest is the table of names
     for key, value in before.tensors.items():
         wanted = value.half().float() if value.dim() > 1 else value
         assert after.tensors[key].dtype == value.dtype
@@ -72,7 +73,7 @@ def test_nothing_is_overwritten_or_half_written(run: Path, tmp_path: Path) -> No
 
 
 def test_weights_beyond_float16_are_refused(tmp_path: Path) -> None:
-    model = PoseModel.fresh(ModelSpec("resnet18", 16, (32, 32), "mpii16"), seed=0)
+    model = short((32, 32))
     model.tensors["conv1.weight"][0, 0, 0, 0] = 1e5
     with pytest.raises(EdgeposeError, match="too large for float16"):
         model.save(tmp_path / "model", half=True)

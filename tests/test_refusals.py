@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,16 +14,17 @@ from click.testing import CliRunner, Result
 from edgepose import api
 from edgepose.cli import main
 from edgepose.manifest import MANIFEST_NAME
-from edgepose.models.pose_model import ModelSpec, PoseModel
+from edgepose.models.pose_model import PoseModel
 from edgepose.quant.graph import deploy_form
+from tests.networks import short
 
 RECIPE = """\
 version: 1
 name: tiny
 data: {source: synthetic, train: 8, val: 4, calibration: 8, frame_px: 64}
-student: {arch: resnet18, input_hw: [32, 32]}
+student: {arch: "tests.networks:Short", input_hw: [32, 32]}
 """
-SPEC = ModelSpec(arch="resnet18", num_joints=16, input_hw=(32, 32), skeleton="mpii16")
+MODEL = short((32, 32))
 
 
 @pytest.fixture(autouse=True)
@@ -98,10 +100,9 @@ def test_data_without_head_sizes_is_not_trained_on(tmp_path: Path) -> None:
 
 
 def test_checkpoints_of_another_kind(tmp_path: Path) -> None:
-    PoseModel.fresh(
-        ModelSpec(arch="resnet18", num_joints=17, input_hw=(32, 32), skeleton="coco17"), seed=0
-    ).save(tmp_path / "coco17")
-    deploy_form(PoseModel.fresh(SPEC, seed=0)).save(tmp_path / "deploy")
+    coco = short((32, 32), joints=17)
+    PoseModel(replace(coco.spec, skeleton="coco17"), coco.tensors).save(tmp_path / "coco17")
+    deploy_form(MODEL).save(tmp_path / "deploy")
     stages = "stages: {distill: {steps: 1}}\n"
     student = RECIPE.replace("32]}", "32], checkpoint: %s}") + stages
     refused(dry_run(tmp_path, student % "coco17"), "17 coco17 joints", "16 mpii16")
@@ -124,7 +125,7 @@ def test_checkpoints_of_another_kind(tmp_path: Path) -> None:
 def test_a_model_file_that_contradicts_itself(
     tmp_path: Path, change: dict[str, object], part: str
 ) -> None:
-    PoseModel.fresh(SPEC, seed=0).save(tmp_path / "m")
+    MODEL.save(tmp_path / "m")
     document = json.loads((tmp_path / "m" / "model.json").read_text())
     document["spec"].update(change)
     (tmp_path / "m" / "model.json").write_text(json.dumps(document))
@@ -141,7 +142,7 @@ def test_an_empty_calibration_folder_is_found_before_training(tmp_path: Path) ->
 
 
 def test_a_folder_of_something_else_names_what_is_in_it(tmp_path: Path) -> None:
-    PoseModel.fresh(SPEC, seed=0).save(tmp_path / "run" / "model")
+    MODEL.save(tmp_path / "run" / "model")
     refused(run("eval", tmp_path / "run"), "neither", MANIFEST_NAME, "model")
     refused(run("eval", tmp_path / "nowhere"), "there is nothing at")
     assert isinstance(api.load(tmp_path / "run" / "model"), PoseModel)

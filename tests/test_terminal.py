@@ -29,7 +29,7 @@ RECIPE = """\
 version: 1
 name: tiny
 data: {source: synthetic, train: 8, val: 4, calibration: 32, frame_px: 64}
-student: {arch: resnet18, input_hw: [32, 32]}
+student: {arch: "tests.networks:Short", input_hw: [32, 32]}
 stages:
   train: {steps: 2, batch_size: 2, mixed_precision: "no"}
 """

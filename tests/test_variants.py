@@ -13,16 +13,6 @@ from edgepose.artifact import Artifact, Content
 from edgepose.backends.common.contract import pose_header
 from edgepose.errors import EdgeposeError
 from edgepose.input_sizes import choose_size
-from edgepose.manifest import (
-    CodecContract,
-    Header,
-    InputContract,
-    OutputContract,
-    PreprocessingContract,
-    Provenance,
-    SkeletonContract,
-)
-from edgepose.skeleton import MPII16
 from edgepose.variants import (
     Variant,
     all_variants,
@@ -33,26 +23,10 @@ from edgepose.variants import (
     variant_at,
     variants_in,
 )
+from tests.headers import header
 
 OWN = (64, 48)
 SIZES = [(256, 192), (192, 144), (128, 96)]
-
-
-def header(hw: tuple[int, int], batch: int) -> Header:
-    h, w = hw
-    return Header(
-        name="tiny", target="host", runtime="onnx_mobile", precision="int8",
-        input=InputContract(name="image", shape=(batch, 3, h, w), dtype="float32", layout="NCHW",
-                            color="RGB", range="normalised"),
-        output=OutputContract(name="heatmaps", shape=(batch, 16, h // 4, w // 4), dtype="float32",
-                              layout="NCHW", meaning=""),
-        skeleton=SkeletonContract.of(MPII16),
-        preprocessing=PreprocessingContract(mean=(0.5,) * 3, std=(0.25,) * 3, color="RGB",
-                                            where="host"),
-        codec=CodecContract(stride=4, sigma=2.0),
-        provenance=Provenance(model_sha256="0" * 64, arch="resnet18", domain="noise", parameters=1,
-                              quantization=None, versions={}),
-    )  # fmt: skip
 
 
 VARIANTS = all_variants(OWN, sizes=[(96, 64)], batches=[8], joints=True)
@@ -65,7 +39,7 @@ def artifact(tmp_path: Path) -> Artifact:
     variants = []
     for variant in VARIANTS:
         suffix = suffix_of(variant, OWN, any_batch=False)
-        top = header(variant.input_hw, variant.batch)
+        top = header(variant.input_hw, batch=variant.batch)
         top = top if variant.gives == "heatmaps" else pose_header(top, output_name="joints")
         variants.append(contract_of(variant, suffix, top))
         contents += [
@@ -74,7 +48,7 @@ def artifact(tmp_path: Path) -> Artifact:
             ),
             Content(f"build{suffix}.json", f"build{suffix}", suffix.encode()),
         ]
-    whole = header(OWN, 1).model_copy(update={"variants": tuple(variants)})
+    whole = header(OWN, batch=1).model_copy(update={"variants": tuple(variants)})
     return Artifact.write(tmp_path / "a", whole, contents)
 
 
@@ -114,7 +88,7 @@ def test_a_file_belongs_to_the_variant_that_its_role_ends_with(artifact: Artifac
 
 def test_an_artifact_of_one_variant_reads_and_writes_as_before(tmp_path: Path) -> None:
     files = [Content("model.onnx", "model", b"x", counted=True)]
-    plain = Artifact.write(tmp_path / "plain", header(OWN, 1), files)
+    plain = Artifact.write(tmp_path / "plain", header(OWN, batch=1), files)
     assert "variants" not in json.loads((plain.folder / "artifact.json").read_text())
     assert variants_in(Artifact.load(plain.folder)) == (Variant(OWN),)
     assert select(plain, input_hw=OWN, batch=1, gives="heatmaps") is plain

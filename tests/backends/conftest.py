@@ -8,45 +8,19 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from edgepose.models import build
-from edgepose.models.pose_model import ModelSpec, PoseModel, fit_widths
+from edgepose.models.pose_model import PoseModel
 from edgepose.quant.graph import finish, int8_graph, prepare_calibration
+from tests.networks import short
 
-JOINTS, SIDE, SHRINK = 16, 64, 8
-
-
-def _narrow(network: nn.Module) -> nn.Module:
-    """Every width divided by SHRINK, image channels and joints kept."""
-    keep = {3, JOINTS}
-    shapes = {
-        key: torch.Size(
-            d // SHRINK if i < 2 and d not in keep and value.ndim in (1, 4) else d
-            for i, d in enumerate(value.shape)
-        )
-        for key, value in network.state_dict().items()
-        if value.ndim
-    }
-    return fit_widths(network, shapes)
+SIDE = 64
 
 
 @pytest.fixture(scope="session")
 def tiny_float() -> PoseModel:
-    """resnet18 at an eighth of its widths, 64x64, random weights that give lively heatmaps."""
-    generator = torch.Generator().manual_seed(3)
-    network = _narrow(build("resnet18", num_joints=JOINTS))
-    with torch.no_grad():
-        for key, value in network.state_dict().items():
-            if value.ndim == 4:
-                fan_in = value[0].numel() / (4 if "deconv" in key else 1)
-                value.copy_(torch.randn(value.shape, generator=generator) * (2 / fan_in) ** 0.5)
-            elif "running_var" in key or (value.ndim == 1 and key.endswith("weight")):
-                value.copy_(0.75 + 0.5 * torch.rand(value.shape, generator=generator))
-            elif value.ndim == 1:
-                value.copy_(torch.randn(value.shape, generator=generator) * 0.1)
-    spec = ModelSpec("resnet18", JOINTS, (SIDE, SIDE), "mpii16", domain="noise")
-    return PoseModel(spec, {}).with_module(network)
+    """A ResNet cut short, 64x64, random weights that give lively heatmaps. Whole ones, through every
+    backend: test_attention.py."""
+    return short((SIDE, SIDE))
 
 
 @pytest.fixture(scope="session")

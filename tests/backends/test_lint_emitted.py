@@ -1,10 +1,14 @@
-"""Lint of what edgepose writes: clean for every built-in target; broken copies are named."""
+"""What edgepose writes: the same bytes in every process, clean for every built-in target; broken copies
+are named."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -71,6 +75,35 @@ def test_what_every_target_gets_is_clean(artifacts: dict[str, Artifact]) -> None
     assert set(artifacts) >= {"jetson-xavier", "coreml-ios17", "onnx-android", "host"}
     for name, artifact in artifacts.items():
         assert serious(lint_artifact(artifact, load_target(name))) == []
+
+
+EXPORT = """
+import sys
+from importlib import import_module
+from pathlib import Path
+from edgepose.models.pose_model import PoseModel
+from edgepose.target import load_target
+folder = Path(sys.argv[1])
+model = PoseModel.load(folder / "model")
+for name in sys.argv[2:]:
+    target = load_target(name)
+    import_module(f"edgepose.backends.{target.runtime}").emit(model, target, folder / name)
+"""
+
+
+def test_another_process_writes_the_same_bytes_and_nothing_to_the_terminal(
+    artifacts: dict[str, Artifact], tiny: PoseModel, tmp_path: Path
+) -> None:
+    names = ("jetson-xavier", "coreml-ios17", "onnx-android")
+    tiny.save(tmp_path / "model")
+    done = subprocess.run(
+        [sys.executable, "-c", EXPORT, str(tmp_path), *names],
+        capture_output=True, text=True, cwd=Path(__file__).parents[2],
+        env={"PYTHONHASHSEED": "12345", "OMP_NUM_THREADS": "1", "PATH": os.defpath},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    for name in names:
+        assert Artifact.load(tmp_path / name).manifest == artifacts[name].manifest
 
 
 def test_float_and_dynamic_files_are_clean_too(tiny_float: PoseModel, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_nothing_of_this_machine_is_in_the_file(base: Graph) -> None:
 def test_names_say_which_layer(base: Graph) -> None:
     names = {node.name for node in base.nodes}
     assert {"conv1", "layer1.0.conv2", "layer2.0.downsample.0", "final_layer"} <= names
-    assert "layer3.1.conv1.weight" in base.constants
+    assert "layer2.0.conv1.weight" in base.constants
     assert len(names) == len(base.nodes)
 
 
@@ -256,7 +256,7 @@ def test_refined_tensors_keep_their_old_values_and_range(base: Graph, images: Im
         assert new == (old / 2 if zero == 0 else old)
         assert zero == 128 or 255 * new == pytest.approx(127.5 * old)
         halved += zero == 0
-    assert halved == 20  # every ReLU
+    assert halved == 7  # every ReLU
     exact = run(float_graph_of(base), images)[0]
     assert relative(run(refined, images)[0], exact) < relative(run(base, images)[0], exact)
 
@@ -289,7 +289,7 @@ def test_what_never_is_negative_never_is(base: Graph, images: Images) -> None:
     floats = [n.output for n in base.nodes if n.output in claimed and n.op != "QuantizeLinear"]
     outputs = tuple(Port(name, np.dtype(np.float32), ("?",) * 4) for name in floats)
     probe = base.with_(outputs=outputs)
-    assert len(floats) > 20
+    assert len(floats) >= 7
     assert not {"image.dq", "conv1", "layer1.0.conv2.dq"} & set(claimed)
     assert all(values.min() >= 0 for values in run(probe, -images))
 
@@ -301,7 +301,7 @@ def test_every_convolution_but_the_head_is_an_integer_kernel(mobile: Graph) -> N
     assert set(share.other_float) <= {"Transpose", "Reshape", "Slice"}
     executed = onnx.load_from_string(optimized(to_bytes(mobile), "onnx"))
     kinds = Counter(node.op_type for node in executed.graph.node)
-    assert (kinds["QLinearConv"], kinds["QLinearAdd"], kinds["Conv"]) == (23, 8, 1)
+    assert (kinds["QLinearConv"], kinds["QLinearAdd"], kinds["Conv"]) == (8, 2, 1)
     assert not kinds["Add"] + kinds["Relu"] + kinds["FusedConv"]
 
 
@@ -313,7 +313,7 @@ def test_symmetric_int8_would_stay_in_float(base: Graph) -> None:
 def test_integer_kernels_stay_within_a_step(tiny: PoseModel, base: Graph, images: Images) -> None:
     """conv1 and pooling alone: integer kernels differ from exact arithmetic by rounding only."""
     first = next(n for n in base.nodes if n.op == "MaxPool")
-    outputs = (Port(first.output, np.dtype(np.float32), ("batch", 8, 16, 16)),)
+    outputs = (Port(first.output, np.dtype(np.float32), ("batch", 16, 16, 16)),)
     stem = base.with_(outputs=outputs)
     scale = float(base.constants["relu.q.scale"])
     refined = ort_dialect.refine_unsigned(ort_dialect.unsigned_activations(stem))
@@ -349,7 +349,7 @@ def test_macs_are_those_that_torch_counts(tiny_float: PoseModel) -> None:
 
 
 def test_a_bias_beyond_the_accumulator_is_refused(base: Graph) -> None:
-    huge = _altered(base, **{"conv1.bias": np.full(8, 1e9, np.float32)})
+    huge = _altered(base, **{"conv1.bias": np.full(16, 1e9, np.float32)})
     with pytest.raises(EdgeposeError, match="bias of conv1"):
         to_onnxruntime(huge, trained=False)
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import lzma
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,40 +84,6 @@ def test_executed_on_the_host_it_is_the_torch_graph(
     assert np.linalg.norm(found - expected) < 0.05 * np.linalg.norm(expected)
     assert "TensorRT not run" in executor.description
     np.testing.assert_array_equal(executor.infer(executor.prepare(crops)), found)
-
-
-def test_exporting_in_another_process_gives_the_same_bytes(
-    artifact: Artifact, tiny: PoseModel, tmp_path: Path
-) -> None:
-    tiny.save(tmp_path / "model")
-    code = """
-import sys
-from pathlib import Path
-from edgepose.backends import onnx_mobile, tensorrt
-from edgepose.variants import all_variants, select
-from edgepose.models.pose_model import PoseModel
-from edgepose.target import Target, load_target
-folder = Path(sys.argv[1])
-model = PoseModel.load(folder / "model")
-jetson = Target(name="jetson-test", runtime="tensorrt", precision="int8", opset=17,
-                extra_precisions=("fp16",))
-tensorrt.emit(model, jetson, folder / "jetson")
-phone = Target(name="phone", runtime="onnx_mobile", precision="int8", opset=17)
-onnx_mobile.emit(model, phone, folder / "phone")
-"""
-    environment = {**os.environ, "PYTHONHASHSEED": "12345", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    assert (done.stdout, done.stderr) == ("", "")  # exporting is quiet
-    from edgepose.backends import onnx_mobile
-
-    phone = Target(name="phone", runtime="onnx_mobile", precision="int8", opset=17)
-    here = onnx_mobile.emit(tiny, phone, tmp_path / "phone_here")
-    for name, ours in (("jetson", artifact), ("phone", here)):
-        theirs = Artifact.load(tmp_path / name)
-        assert theirs.manifest == ours.manifest
 
 
 def test_packing_is_lossless_and_checked() -> None:

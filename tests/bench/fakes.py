@@ -8,50 +8,17 @@ import numpy as np
 
 from edgepose.artifact import Artifact, Content
 from edgepose.data.base import PoseSample
-from edgepose.manifest import (
-    CodecContract,
-    Header,
-    InputContract,
-    OutputContract,
-    PreprocessingContract,
-    Provenance,
-    SkeletonContract,
-)
 from edgepose.skeleton import MPII16, Skeleton
-
-INPUT_HW = (64, 64)
-STRIDE = 4
+from tests.headers import STRIDE, header
 
 
 def make_artifact(folder: Path, *, runtime: str = "onnx_mobile", target: str = "host") -> Artifact:
-    header = Header(
-        name=f"resnet18-{target}",
-        target=target,
-        runtime=runtime,
-        precision="int8",
-        input=InputContract(
-            name="image", shape=("batch", 3, *INPUT_HW), dtype="float32", layout="NCHW",
-            color="RGB", range="normalised",
-        ),
-        output=OutputContract(
-            name="heatmaps", shape=("batch", 16, 16, 16), dtype="float32", layout="NJHW",
-            meaning="heatmaps",
-        ),
-        skeleton=SkeletonContract.of(MPII16),
-        preprocessing=PreprocessingContract(
-            mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), color="RGB", where="host"
-        ),
-        codec=CodecContract(stride=STRIDE, sigma=1.0),
-        provenance=Provenance(
-            model_sha256="0" * 64, arch="resnet18", domain="blocks", parameters=1,
-            quantization=None, versions={},
-        ),
-    )  # fmt: skip
     contents = [
         Content("model.onnx.xz", "model", b"x" * 1234, counted=True),
         Content("model.onnx", "expanded", b"y" * 5000),
     ]
-    return Artifact.write(folder, header, contents)
+    top = header(name=f"resnet18-{target}", target=target, runtime=runtime)
+    return Artifact.write(folder, top, contents)
 
 
 class Blocks:

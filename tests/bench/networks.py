@@ -10,18 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgepose.artifact import Artifact, Content
 from edgepose.backends.tensorrt import pack
-from edgepose.manifest import (
-    CodecContract,
-    Header,
-    InputContract,
-    OutputContract,
-    PreprocessingContract,
-    Provenance,
-    SkeletonContract,
-)
-from edgepose.skeleton import MPII16
-
-INPUT_HW, STRIDE = (64, 64), 4
+from tests.headers import INPUT_HW, STRIDE, header
 
 
 def bright_spot(batch: int | str = "batch") -> bytes:
@@ -51,28 +40,9 @@ def bright_artifact(
 ) -> Artifact:
     """An artifact that ONNX Runtime really runs; for TensorRT packed, and one image at a time."""
     batch: int | str = 1 if runtime == "tensorrt" else "batch"
-    header = Header(
-        name="bright-spot", target="host", runtime=runtime, precision="fp32",
-        input=InputContract(
-            name="image", shape=(batch, 3, *INPUT_HW), dtype="float32", layout="NCHW",
-            color="RGB", range="(value / 255 - mean) / std per channel",
-        ),
-        output=OutputContract(
-            name="heatmaps", shape=(batch, 16, 16, 16), dtype="float32", layout="NCHW",
-            meaning="heatmap per joint",
-        ),
-        skeleton=SkeletonContract.of(MPII16),
-        preprocessing=PreprocessingContract(
-            mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), color="RGB", where="host"
-        ),
-        codec=CodecContract(stride=STRIDE, sigma=1.0),
-        provenance=Provenance(
-            model_sha256="0" * 64, arch="none", domain="blocks", parameters=64,
-            quantization=None, versions={},
-        ),
-    )  # fmt: skip
+    top = header(batch=batch, name="bright-spot", runtime=runtime, precision="fp32")
     data = bright_spot(batch) if model is None else model
     if runtime == "tensorrt":
         packed = Content("model.onnx.xz", "model", pack(data), counted=True)
-        return Artifact.write(folder, header, [packed, Content("build.json", "build", b"{}")])
-    return Artifact.write(folder, header, [Content("model.onnx", "model", data, counted=True)])
+        return Artifact.write(folder, top, [packed, Content("build.json", "build", b"{}")])
+    return Artifact.write(folder, top, [Content("model.onnx", "model", data, counted=True)])

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -22,22 +19,9 @@ from edgepose.report.scores import scores_text
 from edgepose.report.terminal import bench_text
 from edgepose.skeleton import COCO17, MPII16, Skeleton
 from edgepose.target import load_target
+from tests.bench import fakes
+from tests.headers import INPUT_HW, STRIDE
 
-
-def load_fakes() -> ModuleType:
-    """The module beside this file; pytest's importlib mode puts no test folder on the path."""
-    name = "edgepose_bench_fakes"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("fakes.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-fakes = load_fakes()
 PLAN = Plan(warmup=3, max_warmup=9, calls=40, seconds=0.0)
 
 
@@ -191,8 +175,8 @@ class CocoBlocks(fakes.Blocks):  # type: ignore[misc, name-defined]
 def test_photographs_are_scored_by_joint_names() -> None:
     options = {
         "skeleton": MPII16,
-        "input_hw": fakes.INPUT_HW,
-        "codec": HeatmapCodec(stride=fakes.STRIDE),
+        "input_hw": INPUT_HW,
+        "codec": HeatmapCodec(stride=STRIDE),
     }
     good = score_photographs(fakes.BrightSpot(), CocoBlocks(), **options)
     assert len(good.joints) == 12

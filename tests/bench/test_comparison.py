@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import jsonschema
 import numpy as np
@@ -42,24 +39,9 @@ from edgepose.bench.scores import share_difference
 from edgepose.device.errors import DeviceError
 from edgepose.device.lock import LOCK, take_lock
 from edgepose.errors import EdgeposeError
+from tests.bench import fakes, networks
 
-HERE = Path(__file__).parent
 PLAN = Plan(warmup=3, max_warmup=9, calls=40, seconds=0.0)
-
-
-def beside(name: str) -> ModuleType:
-    """A module beside this file; pytest's importlib mode puts no test folder on the path."""
-    full = f"edgepose_bench_{name}"
-    if full not in sys.modules:
-        spec = importlib.util.spec_from_file_location(full, HERE / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[full] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[full])
-    return sys.modules[full]
-
-
-fakes, networks = beside("fakes"), beside("networks")
 
 
 def series(rng: np.random.Generator, count: int, *, mean_ms: float = 10.0) -> np.ndarray:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib.util
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -37,30 +36,16 @@ from edgepose.device.geometry import normalise
 from edgepose.errors import EdgeposeError
 from edgepose.report.terminal import bench_text
 from edgepose.target import load_target
+from tests.bench import fakes, networks, sshd
 
-HERE = Path(__file__).parent
 PLAN = Plan(warmup=3, max_warmup=9, calls=60, seconds=0.0)
 TARGET = load_target("host", runtimes=("onnx_mobile", "tensorrt", "coreml"))
 
 
-def beside(name: str) -> ModuleType:
-    """A module beside this file; pytest's importlib mode puts no test folder on the path."""
-    full = f"edgepose_bench_{name}"
-    if full not in sys.modules:
-        spec = importlib.util.spec_from_file_location(full, HERE / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[full] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[full])
-    return sys.modules[full]
-
-
-fakes, networks, sshd = beside("fakes"), beside("networks"), beside("sshd")
-
-
 @pytest.fixture(scope="session")
-def python38(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Python 3.8 with numpy and onnxruntime, nothing else of ours: the board."""
+def python38(request: pytest.FixtureRequest) -> str:
+    """Python 3.8 with numpy and onnxruntime, nothing else of ours: the board. Made once, and kept in
+    pytest's cache."""
     given = os.environ.get("EDGEPOSE_TEST_PYTHON38")
     if given:
         return given
@@ -71,15 +56,19 @@ def python38(tmp_path_factory: pytest.TempPathFactory) -> str:
     base = next((str(p) for p in known if p and "shims" not in str(p)), None)
     if base is None:
         pytest.skip("Python 3.8 is absent: neither pyenv nor the system has it")
-    venv = tmp_path_factory.mktemp("board38")
     words = ["numpy==1.24.4", "onnxruntime==1.19.2"]
-    for command in (
-        [base, "-m", "venv", str(venv)],
-        [str(venv / "bin/python"), "-m", "pip", "install", "-q", *words],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            pytest.skip(f"no onnxruntime for Python 3.8 can be had: {done.stderr[-200:]}")
+    folder = request.config.cache.mkdir("board38")  # type: ignore[union-attr]
+    venv = folder / sha256(" ".join([base, *words]).encode()).hexdigest()[:12]
+    install = ["-m", "pip", "install", "-q", "--no-compile", "--no-deps", *words]
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (venv / "complete").exists():
+            shutil.rmtree(venv, ignore_errors=True)
+            for command in ([base, "-m", "venv", str(venv)], [str(venv / "bin/python"), *install]):
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                if done.returncode != 0:
+                    pytest.skip(f"no onnxruntime for Python 3.8 can be had: {done.stderr[-200:]}")
+            (venv / "complete").touch()
     return str(venv / "bin/python")
 
 
@@ -156,7 +145,7 @@ def test_over_ssh_with_python_38_and_ten_cuts(
         assert rounds <= 5
         home = tmp_path / f'it\'s round {rounds}; $(touch pwned) `id` "x"'
         transport = Ssh("ssh://board", config=str(server.config(port=cutter.port)))
-        there = board(home, transport, python=python38)
+        there = board(home, transport, python=python38, sleep=lambda s: time.sleep(s / 10))
         record = bench(artifact, there, home)
         assert record.metrics == local.metrics
         assert record.device is not None

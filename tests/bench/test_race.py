@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -37,25 +35,11 @@ from edgepose.manifest import Header
 from edgepose.metrics.pck import counted_joints, pck
 from edgepose.report.terminal import bench_text
 from edgepose.target import load_target
+from tests.bench import fakes, networks
 
-HERE = Path(__file__).parent
 PLAN = Plan(warmup=2, max_warmup=4, calls=20, seconds=0.0)
 TARGET = load_target("jetson-xavier")
 FORMS = ("int8", "deconv_fp16", "fp16", "implicit", "implicit_deconv")
-
-
-def beside(name: str) -> ModuleType:
-    full = f"edgepose_bench_{name}"
-    if full not in sys.modules:
-        spec = importlib.util.spec_from_file_location(full, HERE / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[full] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[full])
-    return sys.modules[full]
-
-
-fakes, networks = beside("fakes"), beside("networks")
 
 
 def blind() -> bytes:

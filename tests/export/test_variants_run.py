@@ -9,17 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner, Result
 
 from edgepose.artifact import Artifact
 from edgepose.backends import onnx_mobile
 from edgepose.cli import main
+from edgepose.data import synthetic
 from edgepose.errors import EdgeposeError
-from edgepose.models import build
-from edgepose.models.pose_model import ModelSpec, PoseModel
-from edgepose.models.widths import fit_widths
 from edgepose.variants import Variant, sizes_in, variants_in
+from tests.networks import SHORT, short
 
 PHONE = "version: 1\nextends: onnx-android\nprecision: fp32\n"
 VARIANTS = [
@@ -37,32 +35,16 @@ def compress(recipe: Path, out: Path, *words: str) -> Result:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ResNet-18 with an eighth of its channels, untrained, exported in float in eight variants."""
+    """A short ResNet, untrained, exported in float in eight variants."""
     folder = tmp_path_factory.mktemp("variants")
-    torch.manual_seed(0)
-    network = build("resnet18", num_joints=16)
-    shapes = {
-        key: torch.Size(
-            n // 8 if d < 2 and n % 16 == 0 and n > 16 else n for d, n in enumerate(value.shape)
-        )
-        for key, value in network.state_dict().items()
-    }
-    network = fit_widths(network, shapes)
-    with torch.no_grad():
-        for key, value in network.state_dict().items():
-            if value.ndim == 4:
-                value.copy_(torch.randn(value.shape) * (2 / value[0].numel()) ** 0.5)
-            elif value.ndim == 1:
-                value.fill_(float(key.endswith(("weight", "running_var"))))
-    spec = ModelSpec("resnet18", 16, (64, 64), "mpii16", domain="synthetic-people-v1")
-    PoseModel(spec, {}).with_module(network.eval()).save(folder / "mine")
+    short(domain=synthetic.VERSION).save(folder / "mine")
     path, phone = folder / "variants.yaml", folder / "phone.yaml"
     phone.write_text(PHONE, encoding="utf-8")
     path.write_text(
         f"""version: 1
 name: variants
 data: {{source: synthetic, train: 8, val: 12, calibration: 32}}
-student: {{arch: resnet18, input_hw: [64, 64], checkpoint: mine}}
+student: {{arch: '{SHORT}', input_hw: [64, 64], checkpoint: mine}}
 stages:
   export:
     targets: [{phone}]
@@ -132,7 +114,7 @@ def test_the_report_and_the_model_card_show_the_variants(run: Path, tmp_path: Pa
         archive.extractall(tmp_path)
         names = {name.split("/", 1)[1] for name in archive.namelist()}
     assert {"model.ort", "model_96x64.ort", "model_96x64_joints.ort"} <= names
-    whole = Artifact.load(tmp_path / "resnet18-64x64-fp32-phone")
+    whole = Artifact.load(tmp_path / f"{SHORT}-64x64-fp32-phone")
     assert list(variants_in(whole)) == VARIANTS
     card = (whole.folder / "MODEL_CARD.md").read_text()
     assert "`model_96x64_joints.ort`" in card

@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from edgepose.artifact import Artifact
 from edgepose.bench.native import write_sources
+from tests.bench import networks
 
-BENCH = Path(__file__).parents[1] / "bench"
 HEADERS, ARM_LIBRARY = "EDGEPOSE_ORT_HEADERS", "EDGEPOSE_ORT_AARCH64"
 
 
-def _load(name: str) -> ModuleType:
-    full = f"edgepose_bench_{name}"
-    if full not in sys.modules:
-        spec = importlib.util.spec_from_file_location(full, BENCH / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[full] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[full])
-    return sys.modules[full]
-
-
 @pytest.fixture(scope="session")
-def networks() -> ModuleType:
-    return _load("networks")
-
-
-@pytest.fixture(scope="session")
-def fakes() -> ModuleType:
-    return _load("fakes")
-
-
-@pytest.fixture(scope="session")
-def artifact(networks: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    found: Artifact = networks.bright_artifact(tmp_path_factory.mktemp("bright") / "artifact")
-    return found
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return networks.bright_artifact(tmp_path_factory.mktemp("bright") / "artifact")
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import shutil
 import sys
 from hashlib import sha256
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ from edgepose.bench.transport import open_transport
 from edgepose.bench.transports.adb import Adb
 from edgepose.errors import EdgeposeError
 from edgepose.target import load_target
+from tests.bench import fakes
 
 PLAN = Plan(warmup=3, max_warmup=9, calls=60, seconds=0.0)
 TARGET = load_target("onnx-android", runtimes=("onnx_mobile", "tensorrt", "coreml"))
@@ -64,7 +64,7 @@ def refused(problem: str, fix: str) -> Any:
 
 
 def test_a_benchmark_over_a_cable_that_is_pulled(
-    artifact: Artifact, fakes: ModuleType, phone: Path, tmp_path: Path, runner: Path
+    artifact: Artifact, phone: Path, tmp_path: Path, runner: Path
 ) -> None:
     """The full path: sent once, timed there, PCKh from the device's own joints, nothing left behind."""
 
@@ -228,7 +228,7 @@ def test_the_real_adb_without_a_device(tmp_path: Path, stand_in: Path) -> None:
 
 
 def test_the_command_line(
-    artifact: Artifact, fakes: ModuleType, phone: Path, tmp_path: Path, runner: Path,
+    artifact: Artifact, phone: Path, tmp_path: Path, runner: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr("edgepose.api.open_data", lambda text: fakes.Blocks())

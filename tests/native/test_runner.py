@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -30,14 +29,13 @@ from edgepose.device.pack import Pack, pack_bytes
 from edgepose.errors import EdgeposeError
 from edgepose.manifest import CodecContract
 from edgepose.target import load_target
+from tests.bench import fakes, networks
 
 PLAN = Plan(warmup=3, max_warmup=9, calls=100, seconds=0.0)
 TARGET = load_target("host", runtimes=("onnx_mobile", "tensorrt", "coreml"))
 
 
-def bench(
-    artifact: Artifact, tmp_path: Path, fakes: ModuleType, runner: Path | None, **options: Any
-) -> BenchRecord:
+def bench(artifact: Artifact, tmp_path: Path, runner: Path | None, **options: Any) -> BenchRecord:
     there = Board(
         Local(), python=sys.executable, runner=runner, folder=str(tmp_path / "it's a board"),
         lock=str(tmp_path / "lock"),
@@ -75,7 +73,7 @@ def _compare_shapes(native: Any, python: Any, at: str = "") -> None:
 
 @pytest.mark.parametrize("coding", CODINGS)
 def test_the_same_joints_and_the_same_json(
-    artifact: Artifact, tmp_path: Path, fakes: ModuleType, runner: Path, coding: Coding
+    artifact: Artifact, tmp_path: Path, runner: Path, coding: Coding
 ) -> None:
     folder = tmp_path / "artifact"
     shutil.copytree(artifact.folder, folder)
@@ -86,7 +84,7 @@ def test_the_same_joints_and_the_same_json(
     (folder / "artifact.json").write_text(json.dumps(manifest))
     coded = Artifact.load(folder)
     records = {
-        kind: bench(coded, tmp_path / kind, fakes, program)
+        kind: bench(coded, tmp_path / kind, program)
         for kind, program in (("native", runner), ("python", None))
     }
     folders = {kind: next((tmp_path / kind).glob("it's a board/jobs/*")) for kind in records}
@@ -142,11 +140,9 @@ def test_info_says_what_the_python_runner_says(runner: Path) -> None:
     assert native["runtimes"][0]["version"] == python["runtimes"][2]["version"]
 
 
-def test_a_fixed_batch_is_filled_up(
-    networks: ModuleType, fakes: ModuleType, tmp_path: Path, runner: Path
-) -> None:
+def test_a_fixed_batch_is_filled_up(tmp_path: Path, runner: Path) -> None:
     four = networks.bright_artifact(tmp_path / "four", model=networks.bright_spot(4))
-    record = bench(four, tmp_path, fakes, runner, host=None)
+    record = bench(four, tmp_path, runner, host=None)
     assert record.persons == 37
     assert record.metrics["pckh@0.5"].value == pytest.approx(100.0)
     assert record.model_ms is not None
@@ -166,9 +162,9 @@ def _run(words: list[str], job: Path, out: Path, library: Path) -> tuple[int, di
     return done.returncode, json.loads(done.stdout.split(b"@edgepose ")[1])
 
 
-def test_run_by_hand(artifact: Artifact, tmp_path: Path, fakes: ModuleType, runner: Path) -> None:
+def test_run_by_hand(artifact: Artifact, tmp_path: Path, runner: Path) -> None:
     """What a benchmark sent, once more without a host: the same joints."""
-    bench(artifact, tmp_path, fakes, runner)
+    bench(artifact, tmp_path, runner)
     board, again = tmp_path / "it's a board", tmp_path / "again"
     library = runner.with_name("libonnxruntime.so")
     code, said = _run([str(runner)], _job_of(board), again, library)
@@ -186,11 +182,11 @@ def test_run_by_hand(artifact: Artifact, tmp_path: Path, fakes: ModuleType, runn
 
 
 def test_the_same_joints_on_an_emulated_arm(
-    artifact: Artifact, tmp_path: Path, fakes: ModuleType, runner: Path, headers: Path,
+    artifact: Artifact, tmp_path: Path, runner: Path, headers: Path,
     arm_library: Path,
 ) -> None:  # fmt: skip
     """For function, never for timing."""
-    bench(artifact, tmp_path, fakes, runner)
+    bench(artifact, tmp_path, runner)
     board, program = tmp_path / "it's a board", tmp_path / "edgepose-runner-arm"
     compiler = ["aarch64-linux-gnu-g++", "-std=c++17", "-O0", "-ffp-contract=off", "-pthread"]
     words = [*compiler, "-isystem", str(headers), str(SOURCES / "src" / "main.cpp"), "-ldl"]
@@ -211,38 +207,36 @@ def refused(problem: str, fix: str) -> Any:
     return pytest.raises(EdgeposeError, match=f"(?s){problem}.*fix: .*{fix}")
 
 
-def test_bad_input(
-    artifact: Artifact, tmp_path: Path, fakes: ModuleType, networks: ModuleType, runner: Path
-) -> None:
+def test_bad_input(artifact: Artifact, tmp_path: Path, runner: Path) -> None:
     bad = networks.bright_artifact(tmp_path / "bad", model=b"not a model")
     with refused("cannot load bright-spot", "export for an older one"):
-        bench(bad, tmp_path, fakes, runner, host=None)
+        bench(bad, tmp_path, runner, host=None)
     packed = networks.bright_artifact(tmp_path / "packed", runtime="tensorrt")
     with refused("bright-spot is a tensorrt artifact", "device with Python"):
-        bench(packed, tmp_path, fakes, runner, host=None)
+        bench(packed, tmp_path, runner, host=None)
     with refused("has no runtime 'trtexec'", "use onnxruntime"):
-        bench(artifact, tmp_path, fakes, runner, runtime="trtexec")
+        bench(artifact, tmp_path, runner, runtime="trtexec")
     alone = tmp_path / "alone" / "edgepose-runner"
     alone.parent.mkdir()
     shutil.copy(runner, alone)
     with refused("no libonnxruntime.so beside", "AAR"):
-        bench(artifact, tmp_path, fakes, alone)
+        bench(artifact, tmp_path, alone)
     (alone.parent / "libonnxruntime.so").write_bytes(b"no library")
     with refused("no runtime on the board for bright-spot", "beside the runner"):
-        bench(artifact, tmp_path, fakes, alone)
+        bench(artifact, tmp_path, alone)
     with (tmp_path / "lock").open("w") as held:
         held.write("job of somebody else")
         held.flush()
         fcntl.flock(held, fcntl.LOCK_EX)
         with refused("another benchmark runs on the board: job of somebody", "wait until"):
-            bench(artifact, tmp_path, fakes, runner)
+            bench(artifact, tmp_path, runner)
     assert not (tmp_path / "out").exists()
-    bench(artifact, tmp_path, fakes, runner, clean=True)
+    bench(artifact, tmp_path, runner, clean=True)
     assert not (tmp_path / "it's a board").exists()
 
 
 def test_a_board_that_dies_leaves_what_it_measured(
-    artifact: Artifact, tmp_path: Path, fakes: ModuleType, runner: Path
+    artifact: Artifact, tmp_path: Path, runner: Path
 ) -> None:
     def kill_while_timing(phase: str, done: int, total: int) -> None:
         if phase != "time model (device)":
@@ -257,7 +251,7 @@ def test_a_board_that_dies_leaves_what_it_measured(
 
     forever = Plan(warmup=3, max_warmup=9, calls=10**9, seconds=0.0)
     with refused("died on local.*measured before is in .*partial", "dmesg"):
-        bench(artifact, tmp_path, fakes, runner, plan=forever, report=kill_while_timing)
+        bench(artifact, tmp_path, runner, plan=forever, report=kill_while_timing)
     kept = load_record(tmp_path / "out" / PARTIAL)
     assert kept.partial is not None
     assert kept.metrics["pckh@0.5"].value == pytest.approx(100.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
@@ -12,7 +11,6 @@ import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import cv2
@@ -41,20 +39,11 @@ from edgepose.report.record import (
 )
 from edgepose.report.schema import save_report
 from edgepose.video.finder import Finder, Model
+from tests.bench import networks
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTO, BOX = ROOT / "calib_data" / "person-000.jpg", (10.0, 20.0, 90.0, 70.0)
 COMMON: dict[str, Any] = {"executor": "ORT test", "host": "a host", "latency_note": "not timed"}
-
-
-def networks() -> ModuleType:
-    path = ROOT / "tests" / "bench" / "networks.py"
-    spec = importlib.util.spec_from_file_location("edgepose_bundle_networks", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def write_report(run: Path, artifacts: Sequence[Artifact]) -> None:
@@ -90,8 +79,8 @@ def write_report(run: Path, artifacts: Sequence[Artifact]) -> None:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A finished run with one artifact per runtime of ONNX."""
-    nets, folder = networks(), tmp_path / "run" / "artifacts"
-    made = [nets.bright_artifact(folder / r, runtime=r) for r in ("onnx_mobile", "tensorrt")]
+    folder = tmp_path / "run" / "artifacts"
+    made = [networks.bright_artifact(folder / r, runtime=r) for r in ("onnx_mobile", "tensorrt")]
     write_report(tmp_path / "run", made)
     return tmp_path / "run"
 
@@ -160,7 +149,7 @@ def test_card_and_licences_say_where_the_weights_come_from(run: Path, tmp_path: 
 
 
 def test_the_domain_s_notice_is_on_the_card(tmp_path: Path) -> None:
-    made = networks().bright_artifact(tmp_path / "run" / "artifacts" / "a")
+    made = networks.bright_artifact(tmp_path / "run" / "artifacts" / "a")
     provenance = made.manifest.provenance.model_copy(update={"domain": "synthetic-people-v1"})
     header = made.manifest.model_copy(update={"provenance": provenance})
     model = [Content("model.onnx", "model", made.path("model").read_bytes(), counted=True)]
@@ -236,8 +225,8 @@ def test_damaged_and_foreign_artifacts_are_refused(
 
 
 def test_a_report_of_other_files_is_refused(run: Path, tmp_path: Path) -> None:
-    other = networks().bright_artifact(
-        tmp_path / "other" / "artifacts" / "host", model=networks().bright_spot(1)
+    other = networks.bright_artifact(
+        tmp_path / "other" / "artifacts" / "host", model=networks.bright_spot(1)
     )
     with pytest.raises(EdgeposeError, match="has no scores of the files"):
         bundle(other.folder, tmp_path / "out", run=run)
@@ -265,7 +254,7 @@ def test_a_full_disk_leaves_nothing(
 
 
 def test_a_core_ml_bundle_has_the_swift_package(tmp_path: Path) -> None:
-    made = networks().bright_artifact(tmp_path / "run" / "artifacts" / "a")
+    made = networks.bright_artifact(tmp_path / "run" / "artifacts" / "a")
     m = made.manifest
     image = m.input.model_copy(update={"shape": (1, 64, 64, 3), "layout": "NHWC"})
     inside = m.preprocessing.model_copy(update={"where": "graph"})

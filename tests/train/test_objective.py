@@ -9,18 +9,19 @@ import torch
 from torch import nn
 
 from edgepose.errors import EdgeposeError
-from edgepose.models.pose_model import ModelSpec, PoseModel
+from edgepose.models.pose_model import PoseModel
 from edgepose.stages.distill import Config, FeatureLink, objective
 from edgepose.train.batches import Batch
 from edgepose.train.config import FitConfig, Supervision
 from edgepose.train.loop import fit
 from edgepose.train.objective import Objective
+from tests.networks import short
 from tests.train.dots import Dots
 from tests.train.test_loop import SPEC, network, run, same
 
 
 def teacher() -> PoseModel:
-    return PoseModel.fresh(ModelSpec("resnet18", 16, (32, 32), "mpii16"), seed=1)
+    return short((32, 32))
 
 
 def batch(*, soft: bool = False) -> Batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import pickle
 from pathlib import Path
@@ -17,22 +18,22 @@ from edgepose.data.crop import Augment, crop_view
 from edgepose.device.codec import HeatmapCodec
 from edgepose.device.geometry import normalise
 from edgepose.errors import EdgeposeError
-from edgepose.models.pose_model import ModelSpec, PoseModel
+from edgepose.models.pose_model import PoseModel
 from edgepose.skeleton import MPII16
 from edgepose.train import teacher_cache
 from edgepose.train.batches import Batch, make_loader
 from edgepose.train.teacher_cache import NOISE_FLOOR, TeacherCache, cache_teacher, pack, unpack
+from tests.networks import short
 from tests.train.dots import Dots
 
 HW = (32, 32)
 CLOSE = (NOISE_FLOOR - 0.5) / 255 + 1e-6  # a value below the floor is kept as 0
 
 
+@functools.cache
 def teacher() -> PoseModel:
     """A random network whose heatmaps reach over most of 0..1."""
-    model = PoseModel.fresh(ModelSpec("resnet18", 16, HW, "mpii16"), seed=3)
-    head = torch.randn(16, 256, 1, 1, generator=torch.Generator().manual_seed(3)) / 2
-    return PoseModel(model.spec, {**model.tensors, "final_layer.weight": head})
+    return short(HW)
 
 
 def make(

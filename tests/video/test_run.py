@@ -16,7 +16,6 @@ from pycocotools.coco import COCO
 from edgepose.cli import main
 from edgepose.device.codec import HeatmapCodec
 from edgepose.errors import EdgeposeError
-from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.predict import Contract
 from edgepose.skeleton import Skeleton
 from edgepose.video.boxes import Following, OneBox
@@ -26,6 +25,7 @@ from edgepose.video.frames import Frame
 from edgepose.video.run import Options, predict_source
 from edgepose.video.sinks import VideoSink
 from edgepose.video.video_file import VideoFile
+from tests.networks import short
 
 from .conftest import FPS, BrightSpots, frame_of, spots_at, write_video
 
@@ -144,10 +144,7 @@ def test_a_camera_ends_by_an_interrupt(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
-    spec = ModelSpec(
-        arch="resnet18", num_joints=16, input_hw=(32, 32), skeleton="mpii16", domain="none"
-    )
-    PoseModel.fresh(spec, seed=0).save(folder)
+    short((32, 32)).save(folder)
     return folder
 
 
