@@ -166,7 +166,8 @@ def test_everything_can_be_read_without_seeing_it(written: str) -> None:
 
 def bare(report: Report) -> Report:
     """The report without a score: nothing is drawn, which is what takes the time."""
-    stages = [s.model_copy(update={"metrics": {}, "subsets": {}, "history": None})
+    nothing = {"metrics": {}, "subsets": {}, "history": None, "sensitivity": None}
+    stages = [s.model_copy(update=nothing)
               for s in report.stages]  # fmt: skip
     return report.model_copy(update={"stages": tuple(stages), "artifacts": (), "differences": ()})
 
@@ -268,6 +269,22 @@ def test_layers_say_what_pruning_kept(tmp_path: Path) -> None:
     assert layers["conv1"].weights == 64 * 3 * 49
     assert all(layer.before == layer.output[0] for layer in layers.values())
     assert {layer.precision for layer in layers.values()} == {"float"}
+
+
+def test_what_layers_can_spare_stands_beside_what_the_run_did(written: str) -> None:
+    page = Collected(written)
+    alts = [a["aria-label"] or "" for _, a in page.elements if a.get("class") == "plot"]
+    pruned = next(alt for alt in alts if "removing channels" in alt)
+    # 60 % of 512 channels left; between 4.2 points at 50 % and 8.9 at 70 % that is 6.5.
+    assert "conv1 0% removed, +0.0 points" in pruned
+    assert "layer4.0.conv2 60% removed, +6.5 points" in pruned
+    assert "deconv_layers.6 97% removed, not measured" in pruned
+    assert "layer4.0.conv2 205 of 512 60.0% +6.54 +0.50 +1.70 +4.20 +8.90 +33.80" in page.text
+    assert "deconv_layers.6 8 of 256 96.9% beyond -0.20" in page.text
+    assert "of 96 training people" in page.text
+    assert "The 4 that cost least are in the table alone" in page.text
+    assert "a.layer.of.a.long.name.1.conv +1.30 0.050 2.00 2.00 M float" in page.text
+    assert "a.layer.of.a.long.name.33.conv -0.11" in page.text
 
 
 def _palettes() -> list[dict[str, str]]:

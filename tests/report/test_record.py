@@ -22,6 +22,18 @@ def test_round_trip_loses_nothing(report: Report, tmp_path: Path) -> None:
     assert load_report(tmp_path) == report  # the run folder will do
 
 
+def test_a_record_from_before_sensitivities_opens(report: Report, tmp_path: Path) -> None:
+    save_report(report, tmp_path / "report.json")
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert [row["sensitivity"] and row["sensitivity"]["kind"] for row in data["stages"]] == [
+        None, None, None, "prune", "int8"
+    ]  # fmt: skip
+    for row in data["stages"]:
+        del row["sensitivity"]
+    (tmp_path / "report.json").write_text(json.dumps(data))
+    assert {stage.sensitivity for stage in load_report(tmp_path).stages} == {None}
+
+
 def test_json_has_the_promised_keys(report: Report, tmp_path: Path) -> None:
     save_report(report, tmp_path / "report.json")
     data = json.loads((tmp_path / "report.json").read_text())

@@ -141,6 +141,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Page:
+    """kicker: the line above the title; foot: the last one."""
+
+    kicker: str
     title: str
     subtitle: str
     badge: str
@@ -148,3 +151,4 @@ class Page:
     verdicts: Sequence[Verdict]
     figures: Sequence[Figure]
     sections: Sequence[Section] = field(default_factory=tuple)
+    foot: str = ""
