@@ -158,6 +158,13 @@ def test_what_is_no_whole_run_is_refused(trained: Path, tmp_path: Path) -> None:
     document = json.loads((half / "report.json").read_text())
     (half / "report.json").write_text(json.dumps({**document, "schema_version": 1}))
     refused(run("report", half), "schema_version 1; this edgepose reads 2")
+    refused(run("report", trained, half, "--html", tmp_path / "no.html"), "schema_version 1")
+    assert not (tmp_path / "no.html").exists()
+    assert run("report", trained, trained, "--html", tmp_path / "page.html").exit_code == 0
+    assert "What changed" in (tmp_path / "page.html").read_text()
+    alone = run("report", trained, "--html", tmp_path / "no.html")
+    assert alone.exit_code == 2
+    assert "--html is for comparing" in alone.output
     refused(run("report", trained, half), "schema_version 1")
     (half / "report.json").unlink()
     refused(run("report", half), "half deleted", "report.json is gone")
@@ -228,6 +235,11 @@ def test_benchmarks_are_compared_as_bench_compares_them(report: Report, tmp_path
     result = run("report", tmp_path / "a", tmp_path / "b" / "record.json")
     assert result.exit_code == 0, result.output
     assert "the second is 10.1% slower" in result.output
+    page = tmp_path / "pages" / "changes.html"
+    words = ("report", tmp_path / "a", tmp_path / "b", "--html", page)
+    assert f"comparison: {page}" in run(*words).output
+    assert "the second is 10.1% slower" in page.read_text()
+    assert isinstance(json.loads(run(*words, "--json").stdout), list)
     refused(run("report", tmp_path / "a", tmp_path / "moved"), "different devices")
     assert run("report", tmp_path / "a", tmp_path / "moved", "--anyway").exit_code == 0
     save_report(report, tmp_path / "report.json")

@@ -120,10 +120,11 @@ def section(name: str, title: str, blocks: Sequence[Block]) -> Section | None:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One line of the judgement; met: None where nothing was asked."""
+    """One line of the judgement; met: None where nothing was asked; label: in place of yes and no."""
 
     met: bool | None
     text: str
+    label: str = ""
 
     @property
     def word(self) -> str:

@@ -22,6 +22,7 @@ from edgepose.report.html.blocks import (
     section,
 )
 from edgepose.report.html.compare_plots import Line, distributions, forest
+from edgepose.report.html.compare_runs import capital, judged_verdict
 
 Named = tuple[str, BenchRecord]
 
@@ -45,6 +46,7 @@ def benches_page(first: Named, others: Sequence[tuple[Named, Comparison]]) -> Pa
         figures=_headline(others[0][1]) if len(others) == 1 else (),
         sections=[part for i, other in enumerate(others)
                   for part in _parts(first, other, i, len(others))],
+        foot="from record.json of each benchmark",
     )  # fmt: skip
 
 
@@ -61,24 +63,29 @@ def _score(ci95: tuple[float, float] | None, value: float) -> str:
 def _judgements(found: Comparison) -> set[str]:
     words = {_speed(ratio) for ratio in found.ratios.values()}
     words |= {_score(score.ci95, score.value) for score in found.scores.values()}
+    before, after = found.size_bytes
+    if abs(after - before) > 0.01 * before:
+        words.add("better" if after < before else "worse")
     return words & {"better", "worse"}
 
 
 def _verdicts(found: Comparison, begin: str) -> list[Verdict]:
-    met = {"better": True, "worse": False}
     lines = [
-        Verdict(met.get(_speed(ratio)), f"{begin}{PHASES[phase]}: {ratio_verdict(ratio)}")
+        judged_verdict(_speed(ratio), f"{begin}{capital(PHASES[phase])}, {ratio_verdict(ratio)}")
         for phase, ratio in found.ratios.items()
     ]
     lines += [
-        Verdict(met.get(_score(score.ci95, score.value)), begin + score_words(name, score))
+        judged_verdict(_score(score.ci95, score.value), begin + score_words(name, score))
         for name, score in found.scores.items()
     ]
     before, after = found.size_bytes
-    size = "the same size" if before == after else f"{before:,} to {after:,} bytes"
-    lines.append(Verdict(None if before == after else after < before, f"{begin}{size}"))
+    judged = "same" if before == after else "better" if after < before else "worse"
+    size = "The same size" if judged == "same" else f"{before:,} to {after:,} bytes"
+    lines.append(judged_verdict(judged, begin + size))
     if found.unlike:
-        lines.append(Verdict(False, f"{begin}device or conditions differ: compare with care"))
+        lines.append(
+            Verdict(False, f"{begin}device or conditions differ: compare with care", "Unlike")
+        )
     return lines
 
 

@@ -48,7 +48,7 @@ def forest(
             )  # fmt: skip
         ends = [same, *(v for line in lines for v in (line.interval or (line.value,) * 2))]
         span = max(max(ends) - min(ends), 1e-3)
-        axis.set_xlim(min(ends) - 0.08 * span, max(ends) + 1.1 * span)
+        axis.set_xlim(min(ends) - 0.08 * span, max(ends) + 0.8 * span)
         axis.set_xticks([t for t in axis.get_xticks() if min(ends) - 0.08 * span <= t
                          <= max(ends) + 0.08 * span])  # fmt: skip
         axis.set_yticks(range(len(lines)), [line.name for line in lines])

@@ -31,7 +31,12 @@ from edgepose.report.html.blocks import (
 from edgepose.report.html.compare_plots import Line, forest
 
 MARKS = {"better": "yes", "worse": "no"}
-_MET = {"better": True, "worse": False}
+
+
+def judged_verdict(judged: str, line: str) -> Verdict:
+    """A line that says in its own word whether it is good."""
+    met = {"better": True, "worse": False}.get(judged)
+    return Verdict(met, line, "" if met is None else judged.capitalize())
 
 
 def runs_page(found: Sequence[Comparison]) -> Page:
@@ -46,6 +51,7 @@ def runs_page(found: Sequence[Comparison]) -> Page:
         verdicts=[verdict for item in found for verdict in _verdicts(item, len(found) > 1)],
         figures=_headline(found[0]) if len(found) == 1 else (),
         sections=[part for i, item in enumerate(found) for part in _parts(item, i, len(found))],
+        foot="from report.json and people.npz of each run",
     )
 
 
@@ -72,10 +78,10 @@ def _verdicts(item: Comparison, several: bool) -> list[Verdict]:
     """What was done, what became of the first score, and what became of sizes."""
     begin = f"{item.after}: " if several else ""
     done = f"{len(item.changes)} things were done differently"
-    if len(item.changes) <= 3:
-        done = "Different: " + text.listed([c.what for c in item.changes])
     if not item.changes:
-        done = NOTHING_DIFFERENT.capitalize()
+        done = capital(NOTHING_DIFFERENT)
+    elif len(item.changes) <= 3:
+        done = f"Different: {text.listed([change.what for change in item.changes])}"
     lines = [Verdict(None, begin + done)]
     scores = primary(item)
     if scores:
@@ -84,7 +90,8 @@ def _verdicts(item: Comparison, several: bool) -> list[Verdict]:
             names = [f"{row.name} ({text.signed(score.value)})"
                      for row, score in scores if score.judgement == judged]  # fmt: skip
             if names:
-                lines.append(Verdict(_MET[judged], f"{begin}{label} {words}: {text.listed(names)}"))
+                line = f"{begin}{label} {words}: {text.listed(names)}"
+                lines.append(judged_verdict(judged, line))
         rest = [row.name for row, score in scores if score.judgement in ("noise", "same")]
         if rest:
             lines.append(Verdict(None, f"{begin}{label} does not differ beyond noise: "
@@ -98,11 +105,17 @@ def _verdicts(item: Comparison, several: bool) -> list[Verdict]:
         told = [f"{name} ({text.size(round(f.before))} to {text.size(round(f.after))})"
                 for name, f in sizes if f.judgement == judged and not _alike(f)]  # fmt: skip
         if told:
-            lines.append(Verdict(_MET[judged], f"{begin}{words} files: {text.listed(told)}"))
+            line = f"{begin}{words} files: {text.listed(told)}"
+            lines.append(judged_verdict(judged, line))
     alike = [name for name, f in sizes if _alike(f)]
     if alike:
-        lines.append(Verdict(None, f"{begin}files of one size within 1 %: {text.listed(alike)}"))
+        lines.append(Verdict(None, f"{begin}Files of one size within 1 %: {text.listed(alike)}"))
     return lines
+
+
+def capital(line: str) -> str:
+    """The line with a capital to begin with, the rest as it is."""
+    return line[:1].upper() + line[1:]
 
 
 def _alike(size: CountedFigure) -> bool:
@@ -120,7 +133,9 @@ def _headline(item: Comparison) -> list[Figure]:
         )  # fmt: skip
         figures.append(Figure(text.signed(score.value), f"points of {text.metric_label(score.metric)}",
                               f"{row.name}{interval}"))  # fmt: skip
-    titles = {"size_bytes": "size", "latency_ms_p50": "median latency", "macs": "multiply-adds"}
+    titles = {"size_bytes": "size", "macs": "multiply-adds"}
+    if not item.notes:  # of other machines: times say nothing
+        titles["latency_ms_p50"] = "median latency, timed once"
     for what, title in titles.items():
         having = [(row, f) for row in item.rows for f in row.figures if f.what == what and f.before]
         if having:
@@ -135,7 +150,7 @@ def _parts(item: Comparison, number: int, count: int) -> list[Section]:
     """The sections of one comparison; of several, each names its run."""
     of = f": {item.after}" if count > 1 else ""
     end = f"-{number + 1}" if count > 1 else ""
-    changes: Block = Prose(NOTHING_DIFFERENT.capitalize() + ".")
+    changes: Block = Prose(capital(NOTHING_DIFFERENT) + ".")
     if item.changes:
         rows = [(c.what, c.before or text.DASH, c.after or text.DASH) for c in item.changes]
         changes = Table(f"What was done differently{of}", ("what", "before", "after"), "ltt", rows)
