@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from edgepose.skeleton import Skeleton
 
 RIGHT_RGB, LEFT_RGB, CENTRE_RGB = (255, 138, 36), (34, 168, 255), (112, 224, 120)
-_HALO_RGB = (18, 22, 28)
+_HALO_RGB, _MIDDLE_RGB = (18, 22, 28), (255, 255, 255)
+_HALO_STRENGTH = 0.6
 _BITS = 4  # of a pixel, in OpenCV's fixed point
-_STRENGTHS = 16  # steps of opacity: strokes of one step are blended at once
+_LEVELS = 8  # steps of opacity: what is of one step is blended at once
+Color = tuple[int, int, int]
 _FARTHEST_PX = 1e5  # beyond it a line is not drawn
 
 
@@ -63,22 +65,30 @@ def _draw_person(
     opacity: NDArray[np.float64],
     skeleton: Skeleton,
 ) -> None:
+    """Joints and limbs of one opacity at a time, the faintest first: each level costs one copy and two
+    blends of its part of the picture, and limbs are never above the joints that they end in."""
     width = line_width_px(points, opacity)
-    halo = max(0.8, 0.35 * width)
-    # The dark edge of every limb goes below all of them, so that joints do not cut through lines.
-    limbs = [(a, b) for a, b in skeleton.limbs if min(opacity[a], opacity[b]) > 0]
-    if limbs:
-        ends = points[np.array(limbs)]
-        strength = opacity[np.array(limbs)].min(axis=1)
-        colors = [_limb_color(skeleton.joints[a], skeleton.joints[b]) for a, b in limbs]
-        _paint(canvas, ends, width + 2 * halo, [_HALO_RGB] * len(limbs), 0.55 * strength)
-        _paint(canvas, ends, width, colors, 0.95 * strength)
-    seen = np.nonzero(opacity > 0)[0]
-    discs, strength = points[seen][:, None], opacity[seen]
-    colors = [_side_color(skeleton.joints[joint]) for joint in seen]
-    _paint(canvas, discs, 1.9 * width + 2 * halo, [_HALO_RGB] * len(seen), 0.7 * strength)
-    _paint(canvas, discs, 1.9 * width, colors, strength)
-    _paint(canvas, discs, 0.8 * width, [(255, 255, 255)] * len(seen), 0.9 * strength)
+    levels = np.rint(opacity * _LEVELS).astype(int)
+    levels[~(np.abs(points).max(axis=1) <= _FARTHEST_PX)] = 0
+    points = np.where(levels[:, None] > 0, points, 0.0)
+    ends = np.array(skeleton.limbs, dtype=int).reshape(-1, 2)
+    limb_levels = levels[ends].min(axis=1)
+    bodies = _fixed(_bodies(points[ends], width))
+    edges = _fixed(_bodies(points[ends], width + 2 * _halo_px(width)))
+    limbs = [
+        (level, edges[i], bodies[i], _limb_color(skeleton.joints[a], skeleton.joints[b]))
+        for i, ((a, b), level) in enumerate(zip(ends.tolist(), limb_levels.tolist(), strict=True))
+    ]
+    for level in sorted(set(levels[levels > 0].tolist())):
+        seen = np.nonzero(levels == level)[0]
+        strokes = [(edge, body, color) for at, edge, body, color in limbs if at == level]
+        reach = np.concatenate([points[seen], *(points[ends[limb_levels == level]])])
+        _paint(canvas, strokes, points[seen], [_side_color(skeleton.joints[j]) for j in seen],
+               reach=reach, width_px=width, strength=min(level / _LEVELS, 1.0))  # fmt: skip
+
+
+def _halo_px(width_px: float) -> float:
+    return max(0.8, 0.35 * width_px)
 
 
 def _side_color(joint: str) -> tuple[int, int, int]:
@@ -95,40 +105,53 @@ def _limb_color(a: str, b: str) -> tuple[int, int, int]:
 
 def _paint(
     canvas: NDArray[np.uint8],
-    strokes: NDArray[np.float64],
+    limbs: Sequence[tuple[NDArray[np.int32], NDArray[np.int32], Color]],
+    joints_xy: NDArray[np.float64],
+    colors: Sequence[Color],
+    *,
+    reach: NDArray[np.float64],
     width_px: float,
-    colors: Sequence[tuple[int, int, int]],
-    strengths: NDArray[np.float64],
+    strength: float,
 ) -> None:
-    """Blend round-ended lines (n, 2, 2), or discs (n, 1, 2), into the canvas, anti-aliased.
+    """Blend limbs and joints of one strength into the canvas, anti-aliased; they do not add up.
 
-    strengths: (n,) opacity 0..1; strokes of one strength are blended at once and do not add up
+    limbs: corners (4, 2) of the dark edge and of the limb, fixed point; reach: (n, 2) points of all
     """
-    levels = np.rint(strengths * _STRENGTHS).astype(int)
-    levels[np.abs(strokes).max(axis=(1, 2)) > _FARTHEST_PX] = 0
+    halo = _halo_px(width_px)
+    margin = 0.95 * width_px + halo + 2
     height, width = canvas.shape[:2]
-    margin, radius = 0.5 * width_px + 2, round(0.5 * width_px * (1 << _BITS))
-    for level in set(levels[levels > 0].tolist()):
-        chosen = np.nonzero(levels == level)[0]
-        group = strokes[chosen]
-        low = np.floor(group.min(axis=(0, 1)) - margin)
-        high = np.ceil(group.max(axis=(0, 1)) + margin) + 1
-        x0, y0 = (int(v) for v in np.clip(low, 0, (width, height)))
-        x1, y1 = (int(v) for v in np.clip(high, 0, (width, height)))
-        if x0 >= x1 or y0 >= y1:
-            continue
-        patch = canvas[y0:y1, x0:x1]
-        painted = patch.copy()
-        places = group - (x0, y0)
-        bodies = _fixed(_bodies(places, width_px)) if group.shape[1] == 2 else None
-        for i, ends in enumerate(_fixed(places).tolist()):
-            color = colors[chosen[i]]
-            if bodies is not None:
-                cv2.fillConvexPoly(painted, bodies[i], color, cv2.LINE_AA, _BITS)
-            for x, y in ends:
-                cv2.circle(painted, (x, y), radius, color, cv2.FILLED, cv2.LINE_AA, _BITS)
-        strength = level / _STRENGTHS
+    x0, y0 = (int(v) for v in np.clip(np.floor(reach.min(axis=0) - margin), 0, (width, height)))
+    x1, y1 = (int(v) for v in np.clip(np.ceil(reach.max(axis=0) + margin) + 1, 0, (width, height)))
+    if x0 >= x1 or y0 >= y1:
+        return
+    patch = canvas[y0:y1, x0:x1]
+    offset = np.array([x0, y0], dtype=np.int32) << _BITS
+    places = (_fixed(joints_xy) - offset).tolist()
+    dark = patch.copy()
+    # The dark edge of every limb goes below all of them, so that joints do not cut through lines.
+    for edge, _, _ in limbs:
+        cv2.fillConvexPoly(dark, edge - offset, _HALO_RGB, cv2.LINE_AA, _BITS)
+    _discs(dark, places, 0.95 * width_px + halo, [_HALO_RGB] * len(places))
+    painted = patch if strength >= 1.0 else np.empty_like(dark)
+    cv2.addWeighted(dark, _HALO_STRENGTH, patch, 1.0 - _HALO_STRENGTH, 0.0, dst=painted)
+    for _, body, color in limbs:
+        cv2.fillConvexPoly(painted, body - offset, color, cv2.LINE_AA, _BITS)
+    _discs(painted, places, 0.95 * width_px, colors)
+    _discs(painted, places, 0.4 * width_px, [_MIDDLE_RGB] * len(places))
+    if strength < 1.0:
         cv2.addWeighted(painted, strength, patch, 1.0 - strength, 0.0, dst=patch)
+
+
+def _discs(
+    image: NDArray[np.generic],
+    places: Sequence[Sequence[int]],
+    radius_px: float,
+    colors: Sequence[Color],
+) -> None:
+    """places: (x, y) in fixed point."""
+    radius = round(radius_px * (1 << _BITS))
+    for (x, y), color in zip(places, colors, strict=True):
+        cv2.circle(image, (x, y), radius, color, cv2.FILLED, cv2.LINE_AA, _BITS)
 
 
 def _bodies(lines: NDArray[np.float64], width_px: float) -> NDArray[np.float64]:
