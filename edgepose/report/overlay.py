@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import cv2
@@ -71,20 +72,26 @@ def _draw_person(
     levels = np.rint(opacity * _LEVELS).astype(int)
     levels[~(np.abs(points).max(axis=1) <= _FARTHEST_PX)] = 0
     points = np.where(levels[:, None] > 0, points, 0.0)
-    ends = np.array(skeleton.limbs, dtype=int).reshape(-1, 2)
+    ends, limb_colors, joint_colors = _plan(skeleton)
     limb_levels = levels[ends].min(axis=1)
-    bodies = _fixed(_bodies(points[ends], width))
-    edges = _fixed(_bodies(points[ends], width + 2 * _halo_px(width)))
-    limbs = [
-        (level, edges[i], bodies[i], _limb_color(skeleton.joints[a], skeleton.joints[b]))
-        for i, ((a, b), level) in enumerate(zip(ends.tolist(), limb_levels.tolist(), strict=True))
-    ]
-    for level in sorted(set(levels[levels > 0].tolist())):
+    edges, bodies = _bodies(points[ends], (width + 2 * _halo_px(width), width))
+    for level in np.unique(levels[levels > 0]).tolist():
         seen = np.nonzero(levels == level)[0]
-        strokes = [(edge, body, color) for at, edge, body, color in limbs if at == level]
-        reach = np.concatenate([points[seen], *(points[ends[limb_levels == level]])])
-        _paint(canvas, strokes, points[seen], [_side_color(skeleton.joints[j]) for j in seen],
-               reach=reach, width_px=width, strength=min(level / _LEVELS, 1.0))  # fmt: skip
+        limbs = np.nonzero(limb_levels == level)[0]
+        _paint(
+            canvas, edges[limbs], bodies[limbs], [limb_colors[i] for i in limbs.tolist()],
+            points[seen], [joint_colors[i] for i in seen.tolist()],
+            reach=np.concatenate([points[seen], points[ends[limbs]].reshape(-1, 2)]),
+            width_px=width, strength=min(level / _LEVELS, 1.0),
+        )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=16)
+def _plan(skeleton: Skeleton) -> tuple[NDArray[np.int64], list[Color], list[Color]]:
+    """(limbs (n, 2), their colours, the joints' colours)."""
+    limbs = [_limb_color(skeleton.joints[a], skeleton.joints[b]) for a, b in skeleton.limbs]
+    ends = np.array(skeleton.limbs, dtype=np.int64).reshape(-1, 2)
+    return ends, limbs, [_side_color(joint) for joint in skeleton.joints]
 
 
 def _halo_px(width_px: float) -> float:
@@ -105,9 +112,11 @@ def _limb_color(a: str, b: str) -> tuple[int, int, int]:
 
 def _paint(
     canvas: NDArray[np.uint8],
-    limbs: Sequence[tuple[NDArray[np.int32], NDArray[np.int32], Color]],
+    edges: NDArray[np.int32],
+    bodies: NDArray[np.int32],
+    limb_colors: Sequence[Color],
     joints_xy: NDArray[np.float64],
-    colors: Sequence[Color],
+    joint_colors: Sequence[Color],
     *,
     reach: NDArray[np.float64],
     width_px: float,
@@ -115,28 +124,28 @@ def _paint(
 ) -> None:
     """Blend limbs and joints of one strength into the canvas, anti-aliased; they do not add up.
 
-    limbs: corners (4, 2) of the dark edge and of the limb, fixed point; reach: (n, 2) points of all
+    edges, bodies: (n, 4, 2) fixed-point corners of limbs with and without their dark edge;
+    reach: (n, 2) points of all
     """
-    halo = _halo_px(width_px)
-    margin = 0.95 * width_px + halo + 2
+    outer = 0.95 * width_px + _halo_px(width_px)
     height, width = canvas.shape[:2]
-    x0, y0 = (int(v) for v in np.clip(np.floor(reach.min(axis=0) - margin), 0, (width, height)))
-    x1, y1 = (int(v) for v in np.clip(np.ceil(reach.max(axis=0) + margin) + 1, 0, (width, height)))
+    x0, y0 = np.floor(reach.min(axis=0) - outer - 2).clip(0, (width, height)).astype(int).tolist()
+    x1, y1 = np.ceil(reach.max(axis=0) + outer + 3).clip(0, (width, height)).astype(int).tolist()
     if x0 >= x1 or y0 >= y1:
         return
     patch = canvas[y0:y1, x0:x1]
-    offset = np.array([x0, y0], dtype=np.int32) << _BITS
-    places = (_fixed(joints_xy) - offset).tolist()
+    corner = np.array([x0 << _BITS, y0 << _BITS], dtype=np.int32)
+    places = (_fixed(joints_xy) - corner).tolist()
     dark = patch.copy()
     # The dark edge of every limb goes below all of them, so that joints do not cut through lines.
-    for edge, _, _ in limbs:
-        cv2.fillConvexPoly(dark, edge - offset, _HALO_RGB, cv2.LINE_AA, _BITS)
-    _discs(dark, places, 0.95 * width_px + halo, [_HALO_RGB] * len(places))
+    for edge in edges - corner:
+        cv2.fillConvexPoly(dark, edge, _HALO_RGB, cv2.LINE_AA, _BITS)
+    _discs(dark, places, outer, [_HALO_RGB] * len(places))
     painted = patch if strength >= 1.0 else np.empty_like(dark)
     cv2.addWeighted(dark, _HALO_STRENGTH, patch, 1.0 - _HALO_STRENGTH, 0.0, dst=painted)
-    for _, body, color in limbs:
-        cv2.fillConvexPoly(painted, body - offset, color, cv2.LINE_AA, _BITS)
-    _discs(painted, places, 0.95 * width_px, colors)
+    for body, color in zip(bodies - corner, limb_colors, strict=True):
+        cv2.fillConvexPoly(painted, body, color, cv2.LINE_AA, _BITS)
+    _discs(painted, places, 0.95 * width_px, joint_colors)
     _discs(painted, places, 0.4 * width_px, [_MIDDLE_RGB] * len(places))
     if strength < 1.0:
         cv2.addWeighted(painted, strength, patch, 1.0 - strength, 0.0, dst=patch)
@@ -154,15 +163,15 @@ def _discs(
         cv2.circle(image, (x, y), radius, color, cv2.FILLED, cv2.LINE_AA, _BITS)
 
 
-def _bodies(lines: NDArray[np.float64], width_px: float) -> NDArray[np.float64]:
-    """(n, 4, 2) corners of lines (n, 2, 2) of this width, without their round ends."""
+def _bodies(
+    lines: NDArray[np.float64], widths_px: Sequence[float]
+) -> tuple[NDArray[np.int32], ...]:
+    """For each width the fixed-point corners (n, 4, 2) of lines (n, 2, 2), without round ends."""
     along = lines[:, 1] - lines[:, 0]
-    length = np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
-    side = 0.5 * width_px * np.stack([-along[:, 1], along[:, 0]], axis=1) / length
-    corners: NDArray[np.float64] = np.stack(
-        [lines[:, 0] + side, lines[:, 1] + side, lines[:, 1] - side, lines[:, 0] - side], axis=1
-    )
-    return corners
+    length = np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)
+    side = 0.5 * along[:, ::-1] * (-1.0, 1.0) / length[:, None]
+    ends, signs = lines[:, [0, 1, 1, 0]], np.array([1.0, 1.0, -1.0, -1.0])[:, None]
+    return tuple(_fixed(ends + width * signs * side[:, None]) for width in widths_px)
 
 
 def _fixed(values: NDArray[np.float64]) -> NDArray[np.int32]:
