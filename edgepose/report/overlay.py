@@ -15,7 +15,7 @@ RIGHT_RGB, LEFT_RGB, CENTRE_RGB = (255, 138, 36), (34, 168, 255), (112, 224, 120
 _HALO_RGB, _MIDDLE_RGB = (18, 22, 28), (255, 255, 255)
 _HALO_STRENGTH = 0.6
 _BITS = 4  # of a pixel, in OpenCV's fixed point
-_LEVELS = 8  # steps of opacity: what is of one step is blended at once
+_LEVELS = 5  # steps of opacity, of which 0.35..1 uses four: what is of one step is blended at once
 Color = tuple[int, int, int]
 _FARTHEST_PX = 1e5  # beyond it a line is not drawn
 
@@ -129,8 +129,9 @@ def _paint(
     """
     outer = 0.95 * width_px + _halo_px(width_px)
     height, width = canvas.shape[:2]
-    x0, y0 = np.floor(reach.min(axis=0) - outer - 2).clip(0, (width, height)).astype(int).tolist()
-    x1, y1 = np.ceil(reach.max(axis=0) + outer + 3).clip(0, (width, height)).astype(int).tolist()
+    (left, top), (right, bottom) = reach.min(axis=0).tolist(), reach.max(axis=0).tolist()
+    x0, y0 = max(0, int(left - outer - 3)), max(0, int(top - outer - 3))
+    x1, y1 = min(width, int(right + outer + 4)), min(height, int(bottom + outer + 4))
     if x0 >= x1 or y0 >= y1:
         return
     patch = canvas[y0:y1, x0:x1]
