@@ -71,7 +71,7 @@ def _ridges(axis: Axes, rows: Sequence[Mapping[str, Any]], look: Look, points: s
         axis.plot(measured, dots, ".", color=look.bar, markersize=4)
         axis.annotate(
             _beside(row), (100, base), xytext=(8, 0), textcoords="offset points", va="bottom",
-            color=look.ink, fontsize=9, annotation_clip=False,
+            color=look.ink, annotation_clip=False,
         )  # fmt: skip
         if row.get("kept", row.get("channels")) != row.get("channels"):
             _chosen(axis, row, base, full, look)
@@ -134,7 +134,7 @@ def _names(rows: Sequence[Mapping[str, Any]], look: Look) -> list[str]:
 
 
 def _clean(axis: Axes, look: Look) -> None:
-    axis.tick_params(length=0, colors=look.soft, labelsize=9)
+    axis.tick_params(length=0, colors=look.soft)
     for label in axis.get_yticklabels():
         label.set_color(look.ink)
     axis.xaxis.label.set_color(look.ink)
