@@ -153,7 +153,7 @@ def _paint(
 
 
 def _discs(
-    image: NDArray[np.generic],
+    image: NDArray[np.uint8],
     places: Sequence[Sequence[int]],
     radius_px: float,
     colors: Sequence[Color],
