@@ -22,6 +22,7 @@ from edgepose.evaluation import (
     subset_values,
 )
 from edgepose.metrics.metric import Metric, Score, difference
+from edgepose.report.costs import Int8Costs, PruneCosts
 from edgepose.report.record import (
     ArtifactRecord,
     BudgetVerdict,
@@ -88,6 +89,19 @@ def history(notes: dict[str, Any]) -> TrainingHistory | None:
         return None
     curve = [(int(step), float(loss)) for step, loss in notes["losses"]]
     return TrainingHistory(steps=curve[-1][0], images=notes["images_seen"], loss=thin(curve))
+
+
+def sensitivity(notes: dict[str, Any]) -> PruneCosts | Int8Costs | None:
+    """What a stage found each layer to cost alone, with what it made of that."""
+    found = notes.get("sensitivity")
+    if not found or not (found.get("groups") or found.get("layers")):
+        return None
+    facts = {"metric": found.get("metric"), "persons": found.get("persons")}
+    if found["kind"] == "prune":
+        return PruneCosts(groups=found["groups"], **facts)
+    in_float = {*notes.get("float_layers", ()), *notes.get("fallback", {}).get("float_layers", ())}
+    rows = [{**row, "in_float": row["layer"] in in_float} for row in found["layers"]]
+    return Int8Costs(layers=rows, **facts)
 
 
 def latency_fields(latency: LatencyMs | None, note: str | None) -> dict[str, Any]:
@@ -227,6 +241,7 @@ def stage_row(
         precision=precision,
         host=host,
         history=history(notes),
+        sensitivity=sensitivity(notes),
         notes=tuple(words),
         **latency_fields(latency, latency_note),
         **_scores(scores, joints, data, metric),

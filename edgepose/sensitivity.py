@@ -220,14 +220,26 @@ def check_float(model: PoseModel) -> None:
         )
 
 
-def to_json(found: list[LayerSensitivity] | list[GroupSensitivity]) -> dict[str, Any]:
+def to_json(
+    found: list[LayerSensitivity] | list[GroupSensitivity],
+    *,
+    metric: str | None = None,
+    persons: int | None = None,
+) -> dict[str, Any]:
     """The file's content: {"format_version", "kind": "int8", "layers": [...]} or {..., "prune",
-    "groups"}."""
+    "groups"}, with the metric that drops are in and the people they were measured on."""
     rows = [asdict(item) for item in found]
-    if found and isinstance(found[0], GroupSensitivity):
-        return {"format_version": FORMAT_VERSION, "kind": "prune", "groups": rows}
-    return {"format_version": FORMAT_VERSION, "kind": "int8", "layers": rows}
+    pruned = bool(found) and isinstance(found[0], GroupSensitivity)
+    kind = {"kind": "prune", "groups": rows} if pruned else {"kind": "int8", "layers": rows}
+    return {"format_version": FORMAT_VERSION, "metric": metric, "persons": persons, **kind}
 
 
-def save(found: list[LayerSensitivity] | list[GroupSensitivity], path: Path) -> None:
-    write_atomic(path, json.dumps(to_json(found), indent=1).encode() + b"\n")
+def save(
+    found: list[LayerSensitivity] | list[GroupSensitivity],
+    path: Path,
+    *,
+    metric: str | None = None,
+    persons: int | None = None,
+) -> None:
+    content = to_json(found, metric=metric, persons=persons)
+    write_atomic(path, json.dumps(content, indent=1).encode() + b"\n")

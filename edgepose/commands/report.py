@@ -14,22 +14,29 @@ from edgepose.commands.shared import Command, json_option, print_json, warn
     short_help="Print a run's report, or compare runs and benches.",
     cls=Command,
     example="edgepose report reports/resnet18_5mb/latest\n"
-    "edgepose report reports/resnet18_5mb/20261121-223000 reports/resnet18_5mb/latest",
+    "edgepose report reports/resnet18_5mb/20261121-223000 reports/resnet18_5mb/latest\n"
+    "edgepose report OLD NEW --html changes.html",
 )
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
 @click.option(
     "--anyway", is_flag=True, help="Compare benchmarks of different devices or conditions."
 )
+@click.option(
+    "--html", "page", type=click.Path(dir_okay=False, path_type=Path), default=None, metavar="FILE",
+    help="Also write the comparison as a page that opens offline.",
+)  # fmt: skip
 @json_option
-def report(runs: tuple[Path, ...], anyway: bool, as_json: bool) -> None:
+def report(runs: tuple[Path, ...], anyway: bool, page: Path | None, as_json: bool) -> None:
     """Write report.html of a run again and print its report; with several, compare them.
 
     Several runs, or record.json of several benchmarks, are each compared with the first: what was
     done differently, what came of it, and whether the difference is noise.
     """
     if len(runs) > 1:
-        _compare(runs, anyway=anyway, as_json=as_json)
+        _compare(runs, anyway=anyway, page=page, as_json=as_json)
         return
+    if page is not None:
+        raise click.UsageError("--html is for comparing; a run's own page is its report.html")
     from edgepose.errors import EdgeposeError
     from edgepose.report.html.page import save_html
     from edgepose.report.people import FILE_NAME, save_people
@@ -58,8 +65,8 @@ def report(runs: tuple[Path, ...], anyway: bool, as_json: bool) -> None:
     click.echo(f"report: {path}")
 
 
-def _compare(paths: tuple[Path, ...], *, anyway: bool, as_json: bool) -> None:
-    """Print how each but the first differs from the first."""
+def _compare(paths: tuple[Path, ...], *, anyway: bool, page: Path | None, as_json: bool) -> None:
+    """Print how each but the first differs from the first, and write it to `page`."""
     from edgepose.bench.comparison import compare_records
     from edgepose.errors import EdgeposeError
     from edgepose.report.compare import compare_runs
@@ -78,12 +85,17 @@ def _compare(paths: tuple[Path, ...], *, anyway: bool, as_json: bool) -> None:
             fix="give run folders only, or record.json files only",
         )
     if all(records):
-        first, *others = [open_record(path) for path in paths]
-        found_benches = [compare_records(first, other, anyway=anyway) for other in others]
+        first, *others = [(str(path), open_record(path)) for path in paths]
+        benches = [(other, compare_records(first[1], other[1], anyway=anyway)) for other in others]
+        if page is not None:
+            from edgepose.report.html.compare import benches_html, save_page
+
+            save_page(benches_html(first, benches), page)
         if as_json:
-            print_json([item.model_dump(mode="json") for item in found_benches])
+            print_json([item.model_dump(mode="json") for _, item in benches])
         else:
-            click.echo("\n".join(bench_comparison_text(f) for f in found_benches))
+            click.echo("\n".join(bench_comparison_text(item) for _, item in benches))
+        _say_page(page, as_json)
         return
     folders = [run_folder(path) for path in paths]
     opened = [
@@ -91,7 +103,17 @@ def _compare(paths: tuple[Path, ...], *, anyway: bool, as_json: bool) -> None:
         for path, folder in zip(paths, folders, strict=True)
     ]
     found = [compare_runs(opened[0], other) for other in opened[1:]]
+    if page is not None:
+        from edgepose.report.html.compare import runs_html, save_page
+
+        save_page(runs_html(found), page)
     if as_json:
         print_json([item.model_dump(mode="json") for item in found])
     else:
         click.echo("\n".join(comparison_text(item, color=color) for item in found))
+    _say_page(page, as_json)
+
+
+def _say_page(page: Path | None, as_json: bool) -> None:
+    if page is not None and not as_json:
+        click.echo(f"comparison: {page}")

@@ -90,12 +90,12 @@ def sensitivity(
         measured = api.sensitivity(
             loaded, kind=kind, data=data or "synthetic", count=count, progress=progress, warn=warn
         )
-    found = to_json(measured.rows)
-    facts = {"metric": measured.metric, "persons": measured.persons}
-    save(measured.rows, folder / f"{kind}.json")
-    save_plot(found, folder / f"{kind}.png", **facts)  # type: ignore[arg-type]
+    metric, persons = measured.metric, measured.persons
+    found = to_json(measured.rows, metric=metric, persons=persons)
+    save(measured.rows, folder / f"{kind}.json", metric=metric, persons=persons)
+    save_plot(found, folder / f"{kind}.png", metric=metric, persons=persons)
     if as_json:
-        print_json({**found, **facts})
+        print_json(found)
         return
-    click.echo(sensitivity_text(found, **facts))  # type: ignore[arg-type]
+    click.echo(sensitivity_text(found, metric=metric, persons=persons))
     click.echo(f"\nfiles: {folder / f'{kind}.json'}, {folder / f'{kind}.png'}")

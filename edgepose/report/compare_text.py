@@ -13,6 +13,12 @@ from edgepose.report.terminal import bullets, finish, heading, new_console
 
 _STYLE = {"better": "green", "worse": "red", "noise": "dim", "same": "dim", "unknown": ""}
 _WORD = {"unknown": "not known", "noise": "within noise"}
+NOTHING_DIFFERENT = "nothing: the same recipe, data, weights and versions"
+
+
+def judged_word(judgement: str) -> str:
+    """A judgement in words."""
+    return _WORD.get(judgement, judgement)
 
 
 def comparison_text(found: Comparison, *, width: int = 80, color: bool = False) -> str:
@@ -20,7 +26,7 @@ def comparison_text(found: Comparison, *, width: int = 80, color: bool = False) 
     console = new_console(width, color)
     console.print(Text(f"{found.before} → {found.after}", style="bold"), soft_wrap=True)
     heading(console, "What was done differently")
-    _changes_into(console, found.changes, "nothing: the same recipe, data, weights and versions")
+    _changes_into(console, found.changes)
     heading(console, "What came of it")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("model", overflow="fold")
@@ -29,13 +35,19 @@ def comparison_text(found: Comparison, *, width: int = 80, color: bool = False) 
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for row in found.rows:
-        cells = [_score_cells(score) for score in row.scores]
-        cells += [_figure_cells(figure) for figure in row.figures if figure.judgement != "same"]
+        cells = [score_words(score) for score in row.scores]
+        cells += [figure_words(figure) for figure in row.figures if figure.judgement != "same"]
         for i, (words, judged) in enumerate(cells):
-            verdict = Text(_WORD.get(judged, judged), style=_STYLE[judged])
+            verdict = Text(judged_word(judged), style=_STYLE[judged])
             table.add_row(row.name if i == 0 else "", *words, verdict,
                           end_section=i == len(cells) - 1)  # fmt: skip
     console.print(table)
+    bullets(console, remarks(found))
+    return finish(console)
+
+
+def remarks(found: Comparison) -> list[str]:
+    """What to know before believing it, and what only one of them has."""
     lines = []
     if found.why_not_paired is not None:
         lines.append(f"whether scores differ by noise cannot be said: {found.why_not_paired}")
@@ -46,13 +58,12 @@ def comparison_text(found: Comparison, *, width: int = 80, color: bool = False) 
     for names, which in ((found.only_before, found.before), (found.only_after, found.after)):
         if names:
             lines.append(f"only in {which}: {text.listed(names)}")
-    bullets(console, [*lines, *found.notes])
-    return finish(console)
+    return [*lines, *found.notes]
 
 
-def _changes_into(console: Console, changes: tuple[Change, ...], nothing: str) -> None:
+def _changes_into(console: Console, changes: tuple[Change, ...]) -> None:
     if not changes:
-        console.print(Text(nothing))
+        console.print(Text(NOTHING_DIFFERENT))
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for head in ("what", "before", "after"):
@@ -62,7 +73,8 @@ def _changes_into(console: Console, changes: tuple[Change, ...], nothing: str) -
     console.print(table)
 
 
-def _score_cells(score: ScoreChange) -> tuple[list[str], str]:
+def score_words(score: ScoreChange) -> tuple[list[str], str]:
+    """(metric, before, after, change) and the judgement."""
     change = text.signed(score.value)
     if score.ci95 is not None:
         change = f"{score.value:+.1f} [{score.ci95[0]:+.1f}, {score.ci95[1]:+.1f}]"
@@ -70,7 +82,8 @@ def _score_cells(score: ScoreChange) -> tuple[list[str], str]:
     return words, score.judgement
 
 
-def _figure_cells(figure: Figure) -> tuple[list[str], str]:
+def figure_words(figure: Figure) -> tuple[list[str], str]:
+    """(figure, before, after, change) and the judgement."""
     a, b = figure.before, figure.after
     ratio = f"x {b / a:.3g}" if a else text.DASH
     if figure.what == "size_bytes":

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgepose.bench.comparison import Comparison, RatioValue
+from edgepose.bench.comparison import Comparison, DifferenceValue, RatioValue
 from edgepose.bench.fail_if import Verdict
 from edgepose.report import text
 
-_PHASES = {"model": "model only", "end_to_end": "end to end"}
+PHASES = {"model": "model only", "end_to_end": "end to end"}
 
 
 def comparison_text(found: Comparison) -> str:
     """Ratios with their intervals, differences of scores, sizes, and what to know about them."""
     lines = [f"first   {found.first}", f"second  {found.second}"]
     for phase, ratio in found.ratios.items():
-        lines += _ratio(_PHASES[phase], ratio)
-    for name, score in found.scores.items():
-        line = f"{text.metric_label(name)}: second - first {score.value:+.2f} points"
-        if score.ci95 is not None:
-            low, high = score.ci95
-            line += f", paired 95 % [{low:+.2f}, {high:+.2f}]"
-            line += ", within noise" if low <= 0 <= high else ""
-        lines.append(line)
+        lines += [f"{PHASES[phase]}, {ratio_verdict(ratio)}", f"  {ratio_how(ratio)}"]
+    lines += [score_words(name, score) for name, score in found.scores.items()]
     before, after = found.size_bytes
     lines.append(f"size: {before:,} and {after:,} bytes, {after / before:.3f} x")
     if found.unlike:
@@ -30,6 +24,16 @@ def comparison_text(found: Comparison) -> str:
         lines += [f"  {line}" for line in found.unlike]
     lines += [f"note: {note}" for note in found.notes]
     return "\n".join(lines)
+
+
+def score_words(name: str, score: DifferenceValue) -> str:
+    """ "PCKh@0.5: second - first -0.30 points, paired 95 % [-0.90, +0.30], within noise"."""
+    line = f"{text.metric_label(name)}: second - first {score.value:+.2f} points"
+    if score.ci95 is not None:
+        low, high = score.ci95
+        line += f", paired 95 % [{low:+.2f}, {high:+.2f}]"
+        line += ", within noise" if low <= 0 <= high else ""
+    return line
 
 
 def verdict_lines(verdicts: Sequence[Verdict], found: Comparison) -> list[str]:
@@ -67,13 +71,17 @@ def _interval(verdict: Verdict, found: Comparison) -> tuple[float, float] | None
     return None
 
 
-def _ratio(phase: str, ratio: RatioValue) -> list[str]:
+def ratio_verdict(ratio: RatioValue) -> str:
+    """ "p50: second / first 1.101, 99% [1.090, 1.112]: the second is 10.1% slower"."""
     verdict = "no difference that can be told"
     if ratio.differs:
         share = abs(ratio.value - 1)
         verdict = f"the second is {share:.1%} {'slower' if ratio.value > 1 else 'faster'}"
-    return [
-        f"{phase}, p50: second / first {ratio.value:.3f}, {ratio.level:.0%} "
-        f"[{ratio.low:.3f}, {ratio.high:.3f}]: {verdict}",
-        f"  measured {ratio.how}, bootstrap over {ratio.units} {ratio.unit}",
-    ]
+    return (
+        f"p50: second / first {ratio.value:.3f}, {ratio.level:.0%} "
+        f"[{ratio.low:.3f}, {ratio.high:.3f}]: {verdict}"
+    )
+
+
+def ratio_how(ratio: RatioValue) -> str:
+    return f"measured {ratio.how}, bootstrap over {ratio.units} {ratio.unit}"

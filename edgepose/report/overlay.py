@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import cv2
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 from edgepose.skeleton import Skeleton
 
 RIGHT_RGB, LEFT_RGB, CENTRE_RGB = (255, 138, 36), (34, 168, 255), (112, 224, 120)
-_HALO_RGB = (18, 22, 28)
+_HALO_RGB, _MIDDLE_RGB = (18, 22, 28), (255, 255, 255)
+_HALO_STRENGTH = 0.6
 _BITS = 4  # of a pixel, in OpenCV's fixed point
-_STRENGTHS = 16  # steps of opacity: strokes of one step are blended at once
+_LEVELS = 5  # steps of opacity, of which 0.35..1 uses four: what is of one step is blended at once
+Color = tuple[int, int, int]
 _FARTHEST_PX = 1e5  # beyond it a line is not drawn
 
 
@@ -63,22 +66,36 @@ def _draw_person(
     opacity: NDArray[np.float64],
     skeleton: Skeleton,
 ) -> None:
+    """Joints and limbs of one opacity at a time, the faintest first: each level costs one copy and two
+    blends of its part of the picture, and limbs are never above the joints that they end in."""
     width = line_width_px(points, opacity)
-    halo = max(0.8, 0.35 * width)
-    # The dark edge of every limb goes below all of them, so that joints do not cut through lines.
-    limbs = [(a, b) for a, b in skeleton.limbs if min(opacity[a], opacity[b]) > 0]
-    if limbs:
-        ends = points[np.array(limbs)]
-        strength = opacity[np.array(limbs)].min(axis=1)
-        colors = [_limb_color(skeleton.joints[a], skeleton.joints[b]) for a, b in limbs]
-        _paint(canvas, ends, width + 2 * halo, [_HALO_RGB] * len(limbs), 0.55 * strength)
-        _paint(canvas, ends, width, colors, 0.95 * strength)
-    seen = np.nonzero(opacity > 0)[0]
-    discs, strength = points[seen][:, None], opacity[seen]
-    colors = [_side_color(skeleton.joints[joint]) for joint in seen]
-    _paint(canvas, discs, 1.9 * width + 2 * halo, [_HALO_RGB] * len(seen), 0.7 * strength)
-    _paint(canvas, discs, 1.9 * width, colors, strength)
-    _paint(canvas, discs, 0.8 * width, [(255, 255, 255)] * len(seen), 0.9 * strength)
+    levels = np.rint(opacity * _LEVELS).astype(int)
+    levels[~(np.abs(points).max(axis=1) <= _FARTHEST_PX)] = 0
+    points = np.where(levels[:, None] > 0, points, 0.0)
+    ends, limb_colors, joint_colors = _plan(skeleton)
+    limb_levels = levels[ends].min(axis=1)
+    edges, bodies = _bodies(points[ends], (width + 2 * _halo_px(width), width))
+    for level in np.unique(levels[levels > 0]).tolist():
+        seen = np.nonzero(levels == level)[0]
+        limbs = np.nonzero(limb_levels == level)[0]
+        _paint(
+            canvas, edges[limbs], bodies[limbs], [limb_colors[i] for i in limbs.tolist()],
+            points[seen], [joint_colors[i] for i in seen.tolist()],
+            reach=np.concatenate([points[seen], points[ends[limbs]].reshape(-1, 2)]),
+            width_px=width, strength=min(level / _LEVELS, 1.0),
+        )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=16)
+def _plan(skeleton: Skeleton) -> tuple[NDArray[np.int64], list[Color], list[Color]]:
+    """(limbs (n, 2), their colours, the joints' colours)."""
+    limbs = [_limb_color(skeleton.joints[a], skeleton.joints[b]) for a, b in skeleton.limbs]
+    ends = np.array(skeleton.limbs, dtype=np.int64).reshape(-1, 2)
+    return ends, limbs, [_side_color(joint) for joint in skeleton.joints]
+
+
+def _halo_px(width_px: float) -> float:
+    return max(0.8, 0.35 * width_px)
 
 
 def _side_color(joint: str) -> tuple[int, int, int]:
@@ -95,51 +112,67 @@ def _limb_color(a: str, b: str) -> tuple[int, int, int]:
 
 def _paint(
     canvas: NDArray[np.uint8],
-    strokes: NDArray[np.float64],
+    edges: NDArray[np.int32],
+    bodies: NDArray[np.int32],
+    limb_colors: Sequence[Color],
+    joints_xy: NDArray[np.float64],
+    joint_colors: Sequence[Color],
+    *,
+    reach: NDArray[np.float64],
     width_px: float,
-    colors: Sequence[tuple[int, int, int]],
-    strengths: NDArray[np.float64],
+    strength: float,
 ) -> None:
-    """Blend round-ended lines (n, 2, 2), or discs (n, 1, 2), into the canvas, anti-aliased.
+    """Blend limbs and joints of one strength into the canvas, anti-aliased; they do not add up.
 
-    strengths: (n,) opacity 0..1; strokes of one strength are blended at once and do not add up
+    edges, bodies: (n, 4, 2) fixed-point corners of limbs with and without their dark edge;
+    reach: (n, 2) points of all
     """
-    levels = np.rint(strengths * _STRENGTHS).astype(int)
-    levels[np.abs(strokes).max(axis=(1, 2)) > _FARTHEST_PX] = 0
+    outer = 0.95 * width_px + _halo_px(width_px)
     height, width = canvas.shape[:2]
-    margin, radius = 0.5 * width_px + 2, round(0.5 * width_px * (1 << _BITS))
-    for level in set(levels[levels > 0].tolist()):
-        chosen = np.nonzero(levels == level)[0]
-        group = strokes[chosen]
-        low = np.floor(group.min(axis=(0, 1)) - margin)
-        high = np.ceil(group.max(axis=(0, 1)) + margin) + 1
-        x0, y0 = (int(v) for v in np.clip(low, 0, (width, height)))
-        x1, y1 = (int(v) for v in np.clip(high, 0, (width, height)))
-        if x0 >= x1 or y0 >= y1:
-            continue
-        patch = canvas[y0:y1, x0:x1]
-        painted = patch.copy()
-        places = group - (x0, y0)
-        bodies = _fixed(_bodies(places, width_px)) if group.shape[1] == 2 else None
-        for i, ends in enumerate(_fixed(places).tolist()):
-            color = colors[chosen[i]]
-            if bodies is not None:
-                cv2.fillConvexPoly(painted, bodies[i], color, cv2.LINE_AA, _BITS)
-            for x, y in ends:
-                cv2.circle(painted, (x, y), radius, color, cv2.FILLED, cv2.LINE_AA, _BITS)
-        strength = level / _STRENGTHS
+    (left, top), (right, bottom) = reach.min(axis=0).tolist(), reach.max(axis=0).tolist()
+    x0, y0 = max(0, int(left - outer - 3)), max(0, int(top - outer - 3))
+    x1, y1 = min(width, int(right + outer + 4)), min(height, int(bottom + outer + 4))
+    if x0 >= x1 or y0 >= y1:
+        return
+    patch = canvas[y0:y1, x0:x1]
+    corner = np.array([x0 << _BITS, y0 << _BITS], dtype=np.int32)
+    places = (_fixed(joints_xy) - corner).tolist()
+    dark = patch.copy()
+    # The dark edge of every limb goes below all of them, so that joints do not cut through lines.
+    for edge in edges - corner:
+        cv2.fillConvexPoly(dark, edge, _HALO_RGB, cv2.LINE_AA, _BITS)
+    _discs(dark, places, outer, [_HALO_RGB] * len(places))
+    painted = patch if strength >= 1.0 else np.empty_like(dark)
+    cv2.addWeighted(dark, _HALO_STRENGTH, patch, 1.0 - _HALO_STRENGTH, 0.0, dst=painted)
+    for body, color in zip(bodies - corner, limb_colors, strict=True):
+        cv2.fillConvexPoly(painted, body, color, cv2.LINE_AA, _BITS)
+    _discs(painted, places, 0.95 * width_px, joint_colors)
+    _discs(painted, places, 0.4 * width_px, [_MIDDLE_RGB] * len(places))
+    if strength < 1.0:
         cv2.addWeighted(painted, strength, patch, 1.0 - strength, 0.0, dst=patch)
 
 
-def _bodies(lines: NDArray[np.float64], width_px: float) -> NDArray[np.float64]:
-    """(n, 4, 2) corners of lines (n, 2, 2) of this width, without their round ends."""
+def _discs(
+    image: NDArray[np.uint8],
+    places: Sequence[Sequence[int]],
+    radius_px: float,
+    colors: Sequence[Color],
+) -> None:
+    """places: (x, y) in fixed point."""
+    radius = round(radius_px * (1 << _BITS))
+    for (x, y), color in zip(places, colors, strict=True):
+        cv2.circle(image, (x, y), radius, color, cv2.FILLED, cv2.LINE_AA, _BITS)
+
+
+def _bodies(
+    lines: NDArray[np.float64], widths_px: Sequence[float]
+) -> tuple[NDArray[np.int32], ...]:
+    """For each width the fixed-point corners (n, 4, 2) of lines (n, 2, 2), without round ends."""
     along = lines[:, 1] - lines[:, 0]
-    length = np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
-    side = 0.5 * width_px * np.stack([-along[:, 1], along[:, 0]], axis=1) / length
-    corners: NDArray[np.float64] = np.stack(
-        [lines[:, 0] + side, lines[:, 1] + side, lines[:, 1] - side, lines[:, 0] - side], axis=1
-    )
-    return corners
+    length = np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)
+    side = 0.5 * along[:, ::-1] * (-1.0, 1.0) / length[:, None]
+    ends, signs = lines[:, [0, 1, 1, 0]], np.array([1.0, 1.0, -1.0, -1.0])[:, None]
+    return tuple(_fixed(ends + width * signs * side[:, None]) for width in widths_px)
 
 
 def _fixed(values: NDArray[np.float64]) -> NDArray[np.int32]:

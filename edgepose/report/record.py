@@ -16,6 +16,7 @@ from edgepose.bench.record import (
     Origin,
     Strict,
 )
+from edgepose.report.costs import Int8Costs, PruneCosts
 
 SCHEMA_VERSION: Final = 2
 
@@ -77,13 +78,17 @@ class TrainingHistory(Strict):
 
 
 class StageRecord(Measured):
-    """One row of the waterfall: the model that a stage gave back, as a float or simulated model."""
+    """One row of the waterfall: the model that a stage gave back, as a float or simulated model.
+
+    sensitivity: what each layer was found to cost alone, where the stage asked
+    """
 
     role: Literal["teacher", "student", "stage"] = "stage"
     precision: str = "fp32"
     weights_sha256: str | None = None
     duration_s: float | None = None
     history: TrainingHistory | None = None
+    sensitivity: PruneCosts | Int8Costs | None = Field(default=None, discriminator="kind")
 
 
 class FileRecord(Strict):

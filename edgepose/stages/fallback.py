@@ -64,7 +64,9 @@ class Trial:
             self.metric,
             report=self.context.report,
         )
-        self.context.notes["sensitivity"] = to_json(found)
+        self.context.notes["sensitivity"] = to_json(
+            found, metric=self.metric.primary, persons=len(self.data)
+        )
         self.context.notes["sensitive"] = [blame(item) for item in found[:BLAMED]]
         return found
 

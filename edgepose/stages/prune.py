@@ -24,7 +24,7 @@ from edgepose.stages import distill
 from edgepose.stages.distill import teach
 from edgepose.stages.pruning.channels import Channels, prune_channels, uniform_widths
 from edgepose.stages.pruning.limits import limits_of
-from edgepose.stages.pruning.order import Mode, read_sensitivity
+from edgepose.stages.pruning.order import Mode, Sensitivity, beside, read_sensitivity
 from edgepose.stages.pruning.solve import Limit, solve
 from edgepose.strict_model import ExistingPath
 from edgepose.target import Target
@@ -70,6 +70,7 @@ class Narrowing:
     """What pruning will do: widths of the channel groups, and what to say of it.
 
     asked: limit -> its value and what is needed of it; origin: of an estimated latency
+    table: the measurement that it followed, where it did
     """
 
     channels: Channels
@@ -78,6 +79,7 @@ class Narrowing:
     asked: dict[str, dict[str, float]]
     origin: str | None = None
     note: str | None = None
+    table: Sensitivity | None = None
 
     @property
     def removed(self) -> float:
@@ -120,7 +122,7 @@ def narrowing(
     table = None if config.sensitivity is None else read_sensitivity(config.sensitivity)
     found = solve(channels, limits, step=step, mode=config.mode, sensitivity=table)
     asked = {limit.key: {"most": limit.most, "needs": found.used[limit.key]} for limit in limits}
-    plan = Narrowing(channels, found.widths, "", asked, origin, found.note)
+    plan = Narrowing(channels, found.widths, "", asked, origin, found.note, table)
     needs = ", ".join(_needs(limit, found.used[limit.key]) for limit in limits)
     text = f"removed {plan.removed:.1%} of the channels ({config.mode}) for {needs}"
     return dataclasses.replace(plan, text=text)
@@ -196,6 +198,8 @@ def run(model: PoseModel, config: Config, context: Context) -> PoseModel:
         kept_channels=kept,
         planned_bytes=largest_file(network, context.targets) if context.targets else None,
     )
+    if plan.table is not None:
+        context.notes["sensitivity"] = beside(plan.table, plan.channels.groups, plan.widths)
     return model.with_module(network, domain=context.train.domain)
 
 

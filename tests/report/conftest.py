@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgepose.bench.record import THIS_HOST, Conditions, LatencyMs, MetricValue
+from edgepose.report.costs import GroupCost, Int8Costs, LayerCost, PruneCosts
 from edgepose.report.record import (
     ArtifactRecord,
     BudgetVerdict,
@@ -66,6 +67,29 @@ def artifact(name: str, high: float, low: float, **values: object) -> ArtifactRe
     return ArtifactRecord.model_validate({"name": name, **fields, **values})
 
 
+RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+def prune_costs() -> PruneCosts:
+    """Groups that keep everything, a part, and less than was measured."""
+    drops = {"conv1": (2.57, 10.65, 15.03, 57.78, 70.09), "layer4.0.conv2": (0.5, 1.7, 4.2, 8.9, 33.8),
+             "deconv_layers.6": (-0.2, 0.7, 0.5, 1.2, 5.1)}  # fmt: skip
+    kept = {"conv1": 64, "layer4.0.conv2": 205, "deconv_layers.6": 8}
+    channels = {"conv1": 64, "layer4.0.conv2": 512, "deconv_layers.6": 256}
+    groups = tuple(GroupCost(layer=n, channels=channels[n], kept=kept[n], ratios=RATIOS, drop=d)
+                   for n, d in drops.items())  # fmt: skip
+    return PruneCosts(groups=groups, metric="pckh@0.5", persons=96)
+
+
+def int8_costs() -> Int8Costs:
+    """More layers than are drawn; the second stayed in float."""
+    return Int8Costs(metric="pckh@0.5", persons=128, layers=tuple(
+        LayerCost(layer=f"a.layer.of.a.long.name.{i}.conv", drop=round(3 / (i + 1) - 0.2, 3),
+                  shift_p50_px=0.05, shift_p99_px=round(4 / (i + 1), 2), macs=1_000_000 * (i + 1),
+                  in_float=i == 1)
+        for i in range(34)))  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def report() -> Report:
     """A run of the default recipe that fits its size and loses too much."""
@@ -78,9 +102,11 @@ def report() -> Report:
         stage("student", 90.3, 36.2, role="student", params=15_376_464, size_bytes=61_560_000,
               macs=965_500_000),
         stage("distill", 91.1, 37.9, params=15_376_464, size_bytes=61_560_000, history=history),
-        stage("prune", 88.6, 33.3, params=4_130_000, size_bytes=16_520_000, history=history),
+        stage("prune", 88.6, 33.3, params=4_130_000, size_bytes=16_520_000, history=history,
+              sensitivity=prune_costs()),
         stage("qat", 88.5, 33.1, params=4_130_000, size_bytes=4_340_000, precision="int8",
-              history=history, executor="torch 2.13.0 CPU, simulated INT8"),
+              history=history, executor="torch 2.13.0 CPU, simulated INT8",
+              sensitivity=int8_costs()),
     )  # fmt: skip
     artifacts = (
         artifact("jetson-xavier", 88.4, 33.0, runtime="tensorrt", executor=ORT,

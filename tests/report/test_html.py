@@ -15,11 +15,21 @@ import cv2
 import numpy as np
 import pytest
 
-from edgepose.bench.record import THIS_HOST, BenchRecord, Environment, LatencyMs, environment_hash
+from edgepose.bench.comparison import compare_records
+from edgepose.bench.record import (
+    THIS_HOST,
+    BenchRecord,
+    Environment,
+    LatencyMs,
+    MetricValue,
+    environment_hash,
+)
 from edgepose.errors import EdgeposeError
 from edgepose.metrics.metric import METRICS
 from edgepose.metrics.truth import Truth
 from edgepose.report import text
+from edgepose.report.compare import compare_runs
+from edgepose.report.html.compare import benches_html, runs_html
 from edgepose.report.html.gather import Extras, check_files, gather
 from edgepose.report.html.page import report_html, save_html
 from edgepose.report.layers import Layer, model_layers
@@ -65,8 +75,8 @@ def make_people(names: list[str], *, wrong_px: float = 4.0, seed: int = 0) -> Pe
     return People(truth, found, Shown(index, crops, matrices, kinds))
 
 
-def make_bench(report: Report) -> BenchRecord:
-    times = tuple(1.5 + 0.1 * np.random.default_rng(0).random(300))
+def make_bench(report: Report, *, factor: float = 1.0) -> BenchRecord:
+    times = tuple(factor * (1.5 + 0.1 * np.random.default_rng(0).random(300)))
     environment: Environment = {"device": report.host.name}
     return BenchRecord(
         artifact="artifacts/onnx-android", artifact_sha256="0" * 64, target="onnx-android",
@@ -166,7 +176,8 @@ def test_everything_can_be_read_without_seeing_it(written: str) -> None:
 
 def bare(report: Report) -> Report:
     """The report without a score: nothing is drawn, which is what takes the time."""
-    stages = [s.model_copy(update={"metrics": {}, "subsets": {}, "history": None})
+    nothing = {"metrics": {}, "subsets": {}, "history": None, "sensitivity": None}
+    stages = [s.model_copy(update=nothing)
               for s in report.stages]  # fmt: skip
     return report.model_copy(update={"stages": tuple(stages), "artifacts": (), "differences": ()})
 
@@ -270,6 +281,22 @@ def test_layers_say_what_pruning_kept(tmp_path: Path) -> None:
     assert {layer.precision for layer in layers.values()} == {"float"}
 
 
+def test_what_layers_can_spare_stands_beside_what_the_run_did(written: str) -> None:
+    page = Collected(written)
+    alts = [a["aria-label"] or "" for _, a in page.elements if a.get("class") == "plot"]
+    pruned = next(alt for alt in alts if "removing channels" in alt)
+    # 60 % of 512 channels left; between 4.2 points at 50 % and 8.9 at 70 % that is 6.5.
+    assert "conv1 0% removed, +0.0 points" in pruned
+    assert "layer4.0.conv2 60% removed, +6.5 points" in pruned
+    assert "deconv_layers.6 97% removed, not measured" in pruned
+    assert "layer4.0.conv2 205 of 512 60.0% +6.54 +0.50 +1.70 +4.20 +8.90 +33.80" in page.text
+    assert "deconv_layers.6 8 of 256 96.9% beyond -0.20" in page.text
+    assert "of 96 training people" in page.text
+    assert "The 4 that cost least are in the table alone" in page.text
+    assert "a.layer.of.a.long.name.1.conv +1.30 0.050 2.00 2.00 M float" in page.text
+    assert "a.layer.of.a.long.name.33.conv -0.11" in page.text
+
+
 def _palettes() -> list[dict[str, str]]:
     """The colours of the page in light, in dark and in print."""
     blocks = re.findall(r":root \{(.*?)\}", STYLE.read_text(), flags=re.DOTALL)
@@ -356,6 +383,76 @@ def browse(page: Path, *words: str) -> tuple[str, list[str], list[str]]:
     return done.stdout, console, [a["url"] for a in asked if a["initiator"] != "not an origin"]
 
 
+def scored(name: str, people: People) -> dict[str, MetricValue]:
+    found = people.scores(name, METRICS["pckh"])
+    return {metric: MetricValue(value=score.value) for metric, score in found.items()}
+
+
+@pytest.fixture(scope="module")
+def compared(report: Report) -> dict[str, str]:
+    """Pages of comparisons: of runs that differ, of several, and of benchmarks."""
+    names = [row.name for row in report.rows]
+    recipe = report.recipe.model_copy(
+        update={"resolved": {"seed": 0, "budget": {"size_mb": 3}, "a" * 60: "b" * 200}}
+    )
+    good, bad = make_people(names), make_people(names, wrong_px=9.0)
+    smaller = [
+        row.model_copy(update={"size_bytes": 3_000_000, "metrics": scored(row.name, bad)})
+        for row in report.artifacts[:2]
+    ]
+    other = report.model_copy(
+        update={"recipe": recipe, "artifacts": tuple(smaller), "differences": ()}
+    )
+    rows = tuple(
+        row.model_copy(update={"metrics": scored(row.name, good)}) for row in report.artifacts
+    )
+    first = ("reports/resnet18_5mb/20261121-223000",
+             report.model_copy(update={"artifacts": rows}), good)  # fmt: skip
+    worse = ("reports/resnet18_5mb/latest", other, bad)
+    unpaired = ("elsewhere", other, None)
+    slower = make_bench(report, factor=1.2)
+    both = compare_records(make_bench(report), slower)
+    return {
+        "runs": runs_html([compare_runs(first, worse)]),
+        "several": runs_html([compare_runs(first, worse), compare_runs(first, unpaired)]),
+        "benches": benches_html(("a/record.json", make_bench(report)), [(("b", slower), both)]),
+    }
+
+
+def test_a_comparison_says_what_changed_and_how_sure_that_is(compared: dict[str, str]) -> None:
+    runs = Collected(compared["runs"])
+    assert "recipe budget.size_mb 5 3" in runs.text
+    assert re.search(r"Worse PCKh@0.5 is surely worse: .*jetson-xavier \(-\d", runs.text)
+    assert "Better Smaller files: jetson-xavier (4.31 MB to 3.00 MB)" in runs.text
+    assert "paired 95 % interval over the same people" in runs.text
+    assert "only in reports/resnet18_5mb/20261121-223000: onnx-android" in runs.text
+    several = Collected(compared["several"])
+    assert "elsewhere: whether PCKh@0.5 differs by more than noise cannot be said" in several.text
+    assert "does not keep what it found on each person" in several.text
+    assert {"done-1", "came-1", "done-2", "came-2"} <= {a.get("id") for _, a in several.elements}
+    benches = Collected(compared["benches"])
+    assert "Worse Model only, p50: second / first 1.200" in benches.text
+    assert "the second is 20.0% slower" in benches.text
+    assert "The same size" in benches.text
+    assert "how much runs differ is not in the interval" in benches.text
+    for page in (runs, several, benches):
+        ids = [a["id"] for _, a in page.elements if "id" in a]
+        assert len(ids) == len(set(ids))
+        plots = [a for _, a in page.elements if a.get("class") == "plot"]
+        assert len(plots) >= 2
+        assert all(a["role"] == "img" and a["aria-label"] for a in plots)
+        links = [v for _, a in page.elements for k, v in a.items() if k in ("src", "href")]
+        assert all(link and link.startswith(("#", "data:")) for link in links)
+
+
+def test_a_comparison_without_a_difference_says_so(report: Report) -> None:
+    run = ("one", report, make_people([row.name for row in report.rows]))
+    shown = Collected(runs_html([compare_runs(run, run)])).text
+    assert "What changed The same" in shown
+    assert "Nothing: the same recipe, data, weights and versions" in shown
+    assert "surely" not in shown
+
+
 @pytest.fixture
 def page(written: str, tmp_path: Path) -> Path:
     if CHROMIUM is None:
@@ -393,9 +490,24 @@ def test_a_browser_shows_it_whole(page: Path, width: int) -> None:
     assert found["cut"] == []
     assert found["over"] == []
     assert found["images"]
-    assert found["svgs"] >= 9
+    assert found["svgs"] >= 11
     if width == 1280:
         assert found["wide"] == []
+
+
+@pytest.mark.parametrize("name", ["several", "benches"])
+def test_a_browser_shows_comparisons_whole(page: Path, compared: dict[str, str], name: str) -> None:
+    page.write_text(compared[name])
+    for width in (1280, 390):
+        found = probe(page, width)
+        assert (found["inner"], found["scroll"]) == (width, width)
+        assert found["cut"] == []
+        assert found["over"] == []
+        assert found["svgs"] == {"several": 4, "benches": 2}[name]
+        assert width == 390 or found["wide"] == []
+    _, console, asked = browse(page, "--dump-dom")
+    assert console == []
+    assert set(asked) <= {page.as_uri()}
 
 
 def test_a_browser_opens_and_prints_it_silently(page: Path) -> None:

@@ -12,14 +12,59 @@ from pydantic import ValidationError
 
 from edgepose.bench.record import LatencyMs, MetricValue, Origin
 from edgepose.errors import EdgeposeError
+from edgepose.report.costs import GroupCost, Int8Costs
 from edgepose.report.record import Difference, Report, StageRecord, thin
 from edgepose.report.schema import json_schema, load_report, save_report, subsets_from
+from edgepose.rows import sensitivity
 
 
 def test_round_trip_loses_nothing(report: Report, tmp_path: Path) -> None:
     save_report(report, tmp_path / "report.json")
     assert load_report(tmp_path / "report.json") == report
     assert load_report(tmp_path) == report  # the run folder will do
+
+
+def test_a_record_from_before_sensitivities_opens(report: Report, tmp_path: Path) -> None:
+    save_report(report, tmp_path / "report.json")
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert [row["sensitivity"] and row["sensitivity"]["kind"] for row in data["stages"]] == [
+        None, None, None, "prune", "int8"
+    ]  # fmt: skip
+    for row in data["stages"]:
+        del row["sensitivity"]
+    (tmp_path / "report.json").write_text(json.dumps(data))
+    assert {stage.sensitivity for stage in load_report(tmp_path).stages} == {None}
+
+
+def test_notes_of_a_stage_become_its_sensitivity() -> None:
+    row = {"layer": "a", "drop": 0.5, "shift_p50_px": 0.1, "shift_p99_px": 1.0, "macs": 7}
+    rows = [row, {**row, "layer": "b"}, {**row, "layer": "c"}]
+    measured = {
+        "format_version": 1,
+        "kind": "int8",
+        "metric": "oks_ap",
+        "persons": 3,
+        "layers": rows,
+    }
+    found = sensitivity(
+        {"sensitivity": measured, "float_layers": ["a"], "fallback": {"float_layers": ["c"]}}
+    )
+    assert isinstance(found, Int8Costs)
+    assert (found.metric, found.persons) == ("oks_ap", 3)
+    assert [layer.layer for layer in found.layers if layer.in_float] == ["a", "c"]
+    assert sensitivity({"losses": []}) is None
+    assert sensitivity({"sensitivity": {"kind": "int8", "layers": []}}) is None
+
+
+def test_a_groups_drop_is_read_off_its_curve() -> None:
+    group = {"layer": "a", "channels": 8, "ratios": (0.5, 0.75), "drop": (2.0, 6.0)}
+    drops = [
+        GroupCost.model_validate({**group, "kept": kept}).drop_removed for kept in (8, 6, 3, 1)
+    ]
+    assert drops == [0.0, 1.0, 4.0, None]
+    for wrong in ({"kept": 9}, {"kept": 4, "drop": (2.0,)}):
+        with pytest.raises(ValidationError):
+            GroupCost.model_validate({**group, **wrong})
 
 
 def test_json_has_the_promised_keys(report: Report, tmp_path: Path) -> None:

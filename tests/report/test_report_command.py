@@ -24,18 +24,27 @@ from edgepose.metrics.metric import METRICS, difference
 from edgepose.metrics.truth import Truth
 from edgepose.report.compare import compare_runs
 from edgepose.report.compare_text import comparison_text
+from edgepose.report.costs import PruneCosts
+from edgepose.report.layers import model_layers
 from edgepose.report.people import Found, People, load_people
 from edgepose.report.record import Report
-from edgepose.report.schema import save_report
+from edgepose.report.schema import load_report, save_report
 from edgepose.skeleton import MPII16
 
+GROUPS = (
+    "conv1", *(f"layer{i}.{j}.conv1" for i in (1, 2, 3, 4) for j in (0, 1)),
+    *(f"layer{i}.0.conv2" for i in (2, 3, 4)), *(f"deconv_layers.{i}" for i in (0, 3, 6)),
+)  # fmt: skip
+PRECIOUS = "layer4.0.conv1"
 RECIPE = """\
 version: 1
 name: tiny
 data: {source: synthetic, train: 40, val: 8, calibration: 40, frame_px: 64}
-student: {arch: "tests.networks:Short", input_hw: [32, 32]}
+student: {arch: resnet18, input_hw: [32, 32]}
+budget: {macs: 30.0e+6}
 stages:
   train: {steps: 2, batch_size: 2, mixed_precision: "no"}
+  prune: {steps: 1, batch_size: 2, mixed_precision: "no", mode: sensitivity, sensitivity: s.json}
 """
 
 
@@ -56,6 +65,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two steps, with its store beside it."""
     root = tmp_path_factory.mktemp("run")
     (root / "tiny.yaml").write_text(RECIPE)
+    groups = [{"layer": name, "ratios": [0.5, 0.9], "drop": [30, 60] if name == PRECIOUS else [1, 2]}
+              for name in GROUPS]  # fmt: skip
+    measured = {"format_version": 1, "kind": "prune", "persons": 96, "groups": groups}
+    (root / "s.json").write_text(json.dumps(measured))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEPOSE_CACHE", str(root / "cache"))
         result = run("train", "--recipe", root / "tiny.yaml", "--out", root / "reports")
@@ -87,6 +100,7 @@ def test_a_run_is_drawn_again(trained: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert 'id="people"' in before
     assert 'id="layers"' in before
     assert 'id="training"' in before
+    assert 'id="sensitivity"' in before
     (trained / "report.html").unlink()
     result = run("report", trained / "report.json")
     assert result.exit_code == 0, result.output
@@ -101,6 +115,22 @@ def test_a_run_is_drawn_again(trained: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert again is not None
     np.testing.assert_array_equal(kept.found["train"].image_xy, again.found["train"].image_xy)
     assert (trained / "report.html").read_text() == before
+
+
+def test_what_pruning_followed_is_in_the_record(trained: Path) -> None:
+    pruned = load_report(trained).stages[-1].sensitivity
+    assert isinstance(pruned, PruneCosts)
+    assert pruned.persons == 96
+    assert sorted(group.layer for group in pruned.groups) == sorted(GROUPS)
+    first = pruned.groups[0]  # the costliest
+    assert (first.layer, first.kept, first.drop) == (PRECIOUS, first.channels, (30, 60))
+    layers = {layer.name: layer.output[0] for layer in model_layers(trained / "model") or ()}
+    assert {g.layer: g.kept for g in pruned.groups} == {
+        g.layer: layers[g.layer] for g in pruned.groups
+    }
+    assert any(
+        group.drop_removed == pytest.approx(2 * group.removed) for group in pruned.groups[1:]
+    )
 
 
 def test_a_run_without_its_store_says_what_is_missing(trained: Path, tmp_path: Path) -> None:
@@ -128,6 +158,13 @@ def test_what_is_no_whole_run_is_refused(trained: Path, tmp_path: Path) -> None:
     document = json.loads((half / "report.json").read_text())
     (half / "report.json").write_text(json.dumps({**document, "schema_version": 1}))
     refused(run("report", half), "schema_version 1; this edgepose reads 2")
+    refused(run("report", trained, half, "--html", tmp_path / "no.html"), "schema_version 1")
+    assert not (tmp_path / "no.html").exists()
+    assert run("report", trained, trained, "--html", tmp_path / "page.html").exit_code == 0
+    assert "What changed" in (tmp_path / "page.html").read_text()
+    alone = run("report", trained, "--html", tmp_path / "no.html")
+    assert alone.exit_code == 2
+    assert "--html is for comparing" in alone.output
     refused(run("report", trained, half), "schema_version 1")
     (half / "report.json").unlink()
     refused(run("report", half), "half deleted", "report.json is gone")
@@ -198,6 +235,11 @@ def test_benchmarks_are_compared_as_bench_compares_them(report: Report, tmp_path
     result = run("report", tmp_path / "a", tmp_path / "b" / "record.json")
     assert result.exit_code == 0, result.output
     assert "the second is 10.1% slower" in result.output
+    page = tmp_path / "pages" / "changes.html"
+    words = ("report", tmp_path / "a", tmp_path / "b", "--html", page)
+    assert f"comparison: {page}" in run(*words).output
+    assert "the second is 10.1% slower" in page.read_text()
+    assert isinstance(json.loads(run(*words, "--json").stdout), list)
     refused(run("report", tmp_path / "a", tmp_path / "moved"), "different devices")
     assert run("report", tmp_path / "a", tmp_path / "moved", "--anyway").exit_code == 0
     save_report(report, tmp_path / "report.json")

@@ -120,10 +120,11 @@ def section(name: str, title: str, blocks: Sequence[Block]) -> Section | None:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One line of the judgement; met: None where nothing was asked."""
+    """One line of the judgement; met: None where nothing was asked; label: in place of yes and no."""
 
     met: bool | None
     text: str
+    label: str = ""
 
     @property
     def word(self) -> str:
@@ -141,6 +142,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Page:
+    """kicker: the line above the title; foot: the last one."""
+
+    kicker: str
     title: str
     subtitle: str
     badge: str
@@ -148,3 +152,4 @@ class Page:
     verdicts: Sequence[Verdict]
     figures: Sequence[Figure]
     sections: Sequence[Section] = field(default_factory=tuple)
+    foot: str = ""

@@ -21,6 +21,7 @@ def layers(extras: Extras) -> Section | None:
     if not extras.layers:
         return None
     total = sum(layer.macs for layer in extras.layers)
+    most = max(layer.macs for layer in extras.layers)
     rows = []
     for layer in extras.layers:
         channels, height, width = layer.output
@@ -30,7 +31,7 @@ def layers(extras: Extras) -> Section | None:
         rows.append(
             (layer.name, f"{channels} x {height} x {width}", kept, f"{layer.weights:,}",
              text.count(layer.macs), Cell(f"{100 * layer.macs / total:.1f} %",
-                                          bar=100 * layer.macs / total), layer.precision)
+                                          bar=100 * layer.macs / most), layer.precision)
         )  # fmt: skip
     header = ("layer", "output C x H x W", "kept channels", "weights", "MACs", "share", "precision")
     return section(

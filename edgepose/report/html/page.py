@@ -23,6 +23,7 @@ def report_html(report: Report, extras: Extras) -> str:
     judged = verdicts(report, extras)
     words, kind = badge(report, judged)
     page = Page(
+        kicker=f"edgepose report · {report.run_id}",
         title=report.recipe.name,
         subtitle=report.recipe.description,
         badge=words,
@@ -30,14 +31,20 @@ def report_html(report: Report, extras: Extras) -> str:
         verdicts=judged,
         figures=headline(report),
         sections=sections(report, extras),
+        foot=f"from report.json of run {report.run_id}",
     )
+    return rendered(page, tab=f"{page.title} · {report.run_id}", version=report.edgepose_version)
+
+
+def rendered(page: Page, *, tab: str, version: str) -> str:
+    """A page as text. tab: its name in a browser; version: of the edgepose that it tells of"""
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     template = environment.get_template("page.html.j2")
     style = Markup((_HERE / "style.css").read_text())
-    return template.render(page=page, report=report, style=style, drawing=Markup)
+    return template.render(page=page, tab=tab, version=version, style=style, drawing=Markup)
 
 
 def save_html(report: Report, folder: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from edgepose.report import text
 from edgepose.report.html import svg
@@ -68,7 +68,9 @@ def waterfall(report: Report, metric: str) -> Plot | None:
         low, high = min(v[1] for v in values), max(v[2] for v in values)
         span = max(high - low, 2.0)
         changed = any(_change(report, row, metric) for row in rows)
-        axis.set_xlim(max(0.0, low - 0.12 * span), high + (0.75 if changed else 0.3) * span)
+        axis.set_xlim(
+            max(-0.06 * span, low - 0.12 * span), high + (0.75 if changed else 0.3) * span
+        )
         _whole_ticks(axis, high + 0.25 * span)
         axis.set_ylim(len(rows) - 0.5, -0.5)
         axis.set_yticks(y, [row.name for row in rows])
@@ -102,7 +104,8 @@ def _change(report: Report, row: Measured, metric: str) -> str:
 
 def _whole_ticks(axis: Axes, highest: float) -> None:
     """Ticks only where there is data: the right of the plot is room for words."""
-    axis.set_xticks([t for t in axis.get_xticks() if axis.get_xlim()[0] <= t <= highest])
+    lowest = max(0.0, axis.get_xlim()[0])
+    axis.set_xticks([t for t in axis.get_xticks() if lowest <= t <= highest])
 
 
 def weight_bytes(row: Measured) -> int | None:
@@ -243,6 +246,7 @@ def training(stage: StageRecord) -> Plot | None:
             axis.set_yscale("log")
         else:
             axis.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_xlabel("step")
         axis.set_ylabel("loss")
         svg.clean(axis, grid="both")

@@ -25,6 +25,7 @@ from edgepose.report.html.blocks import (
 from edgepose.report.html.details import conditions, files, layers
 from edgepose.report.html.gather import Extras
 from edgepose.report.html.pictures import gallery
+from edgepose.report.html.sensitivity import sensitivities
 from edgepose.report.people import errors
 from edgepose.report.record import ArtifactRecord, Difference, Measured, Report, StageRecord
 
@@ -38,6 +39,7 @@ def sections(report: Report, extras: Extras) -> list[Section]:
         _people(report, extras),
         _latency(report, extras),
         _training(report),
+        sensitivities(report),
         layers(extras),
         files(report),
         conditions(report),

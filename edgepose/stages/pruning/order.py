@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -42,11 +42,13 @@ class GroupCurve(BaseModel):
 
 
 class Sensitivity(BaseModel):
-    """What `edgepose sensitivity` writes about pruning."""
+    """What `edgepose sensitivity` writes about pruning. metric, persons: null in its first files."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     format_version: Literal[1]
     kind: Literal["prune"]
+    metric: str | None = None
+    persons: int | None = None
     groups: tuple[GroupCurve, ...] = Field(min_length=1)
 
 
@@ -125,6 +127,19 @@ def _matched(sensitivity: Sensitivity, groups: Sequence[Group]) -> dict[str, Gro
             fix="measure this network: edgepose sensitivity",
         )
     return curves
+
+
+def beside(
+    sensitivity: Sensitivity, groups: Sequence[Group], widths: Sequence[int]
+) -> dict[str, Any]:
+    """The measurement with what was made of it: every group's `channels`, and how many it `kept`."""
+    curves = _matched(sensitivity, groups)
+    rows = [
+        {**curves[group.layer].model_dump(), "channels": group.channels, "kept": width}
+        for group, width in zip(groups, widths, strict=True)
+    ]
+    costliest = sorted(rows, key=lambda row: row["drop"][::-1], reverse=True)
+    return {**sensitivity.model_dump(exclude={"groups"}), "groups": costliest}
 
 
 def _drop(curve: GroupCurve, ratio: float) -> float:
