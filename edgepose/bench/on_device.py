@@ -263,6 +263,7 @@ def _record(
         joints_vs_host=distance,
         sent_bytes=sent,
         connection_drops=board.drops,
+        layers=said.get("layers") or None,
         **{key: said[key] for key in _SAID if key in said},
     )
     resampler = said.get("resampler") if end_to_end else None

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from edgepose.bench.document import Strict as Strict
 from edgepose.bench.document import read_document as read_document
 from edgepose.bench.document import to_json_bytes as to_json_bytes
+from edgepose.bench.engine_layers import EngineLayers
 from edgepose.device.files import write_atomic
 
 RECORD_VERSION: Final = 2
@@ -130,6 +131,7 @@ class DeviceRun(Strict):
     transport: how it was reached; runtime: what ran there; phases: those that were finished
     board:     as found before: hardware, OS, L4T, JetPack, nvpmodel, jetson_clocks, clocks
     build:     of the engine: seconds, cached, and what it belongs to; {} where none is built
+    layers:    the engine's layers by precision; None where no engine was built
     timings:   per phase batch, warm-up, sensors over time and energy where power is known
     runner_sha256: the file that ran there; connection_drops: connections that broke meanwhile
     """
@@ -141,6 +143,7 @@ class DeviceRun(Strict):
     board: dict[str, Any] = Field(default_factory=dict)
     clocks_after: dict[str, Any] | None = None
     build: dict[str, Any] = Field(default_factory=dict)
+    layers: EngineLayers | None = None
     timings: dict[str, Any] = Field(default_factory=dict)
     load_seconds: float | None = None
     first_inference_ms: float | None = None

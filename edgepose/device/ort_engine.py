@@ -37,6 +37,7 @@ class OrtEngine:
             options.intra_op_num_threads = threads
         self.stand_in = contract.runtime == "tensorrt"
         self.build: Dict[str, Any] = {}
+        self.layers: Dict[str, Any] = {}
         note = ""
         if self.stand_in:
             model, note = self._stand_in(contract, form, dla)

@@ -315,7 +315,10 @@ def _build(options: argparse.Namespace) -> Dict[str, Any]:
         dla=dla,
     )
     try:
-        return {"runtime": engine.runtime, "executor": engine.description, "build": engine.build}
+        return {
+            "runtime": engine.runtime, "executor": engine.description, "build": engine.build,
+            "layers": engine.layers,
+        }  # fmt: skip
     finally:
         engine.close()
 

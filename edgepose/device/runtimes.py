@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
         stand_in: executes the file, but is not the runtime that it was made for
         build:    {"seconds", "cached", ...} where something was built on the board, else {}
+        layers:   the engine's own word on its layers, see engine_layers.py; {} where it has none
         """
 
         description: str
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         stand_in: bool
         fixed_batch: Optional[int]
         build: Dict[str, Any]
+        layers: Dict[str, Any]
 
         def infer(self, images: NDArray[np.float32]) -> NDArray[np.float32]: ...
 

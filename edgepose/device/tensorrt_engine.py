@@ -16,6 +16,7 @@ import numpy as np
 
 from .cuda import Cuda
 from .engine_files import load_engine, load_timing, save_engine, save_timing
+from .engine_layers import layers_of
 from .engine_settings import MAIN, settings_of
 from .errors import DeviceError
 from .tensorrt_build import build_engine, make_logger, said
@@ -60,6 +61,7 @@ class TensorRtEngine:
             **place, "precision": settings.precision, "form": settings.form,
             "dla": "none" if dla is None else str(dla), "model": _sha(settings.model),
             "build": _sha(settings.build), "calibration": _sha(settings.cache or b""),
+            "profiling": "detailed",
         }  # fmt: skip
         start = time.perf_counter()
         kept = load_engine(engines, facts)
@@ -89,10 +91,20 @@ class TensorRtEngine:
                 "no memory on the GPU to run the engine: {}".format(said(log)),
                 fix="close other programs that use the GPU",
             )
+        # Markers for profilers, which details switch on, would slow every launch.
+        self._context.nvtx_verbosity = trt.ProfilingVerbosity.NONE
+        self.layers = layers_of(self._inspected(trt), settings)
         self._bind(trt, contract)
         self.description = "TensorRT {} {} on {} (sm_{}{}), CUDA {}, copies included".format(
             trt.__version__, settings.label, gpu, *capability, facts["cuda"]
         )
+
+    def _inspected(self, trt: Any) -> str:
+        """The engine inspector's JSON of the whole engine; "" where there is none."""
+        inspector = self._engine.create_engine_inspector()
+        if inspector is None:
+            return ""
+        return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 
     def _bind(self, trt: Any, contract: Contract) -> None:
         """Memory for one input and one output, named as the contract names them."""

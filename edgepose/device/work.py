@@ -208,7 +208,7 @@ class _Work:
         try:
             self.result.update(
                 runtime=engine.runtime, executor=engine.description, stand_in=engine.stand_in,
-                build=engine.build, load_seconds=time.perf_counter() - start,
+                build=engine.build, layers=engine.layers, load_seconds=time.perf_counter() - start,
             )  # fmt: skip
             self._phases(contract, engine)
         finally:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from edgepose.bench.record import BenchRecord, DeviceRun, LatencyEstimate, Run
 from edgepose.report import text
+from edgepose.report.engine_layers import engine_lines
 from edgepose.report.race_table import race_table
 from edgepose.report.record import Measured, Report
 
@@ -179,6 +180,8 @@ def _device_lines(device: DeviceRun) -> list[str]:
     if device.build:
         word = "kept from before" if device.build.get("cached") else "built now"
         lines.append(f"engine {word}: {device.build['seconds']:.0f} s to build")
+    if device.layers is not None:
+        lines += engine_lines(device.layers)
     shift = device.joints_vs_host
     if shift is not None:
         lines.append(

@@ -230,6 +230,11 @@ if "onnx" in o:
         import os; os.kill(os.getpid(), 11)
     kind = "implicit" if "calib" in o else "int8" if "--int8" in sys.argv else "fp16"
     open(o["saveEngine"], "w").write(kind)
+    ran = {{"int8": "Int8", "fp16": "Half", "implicit": "Half"}}[kind]
+    port = {{"Dimensions": [1, 16, 16, 16], "Format/Datatype": "Row major linear " + ran}}
+    layer = {{"Name": "Conv_0", "ParameterType": "Convolution", "Weights": {{"Count": 48}},
+             "Inputs": [port], "Outputs": [port]}}
+    json.dump({{"Layers": [layer]}}, open(o["exportLayerInfo"], "w"))
 kind = open(o.get("saveEngine") or o["loadEngine"]).read()
 if "loadInputs" in o:
     image = array.array("f", open(o["loadInputs"].split(":", 1)[1], "rb").read())
@@ -279,6 +284,16 @@ def test_a_board_with_trtexec_keeps_the_fastest(
     assert "INT8 (implicit) by trtexec" in record.executor
     assert record.device is not None
     assert record.device.build["form"] == "implicit"
+    layers = record.device.layers
+    assert layers is not None
+    assert (layers.planned, layers.convolutions, layers.mac_share) == (
+        "int8",
+        {"fp16": 1},
+        {"fp16": 1},
+    )
+    said = " ".join(bench_text(record).split())
+    assert "of 1 convolutions 1 in FP16 (100.0 % of the MACs); other layers: none" in said
+    assert "not as planned: Conv_0 (INT8 planned, ran in FP16)" in said
     assert REHEARSAL not in record.notes
 
 
