@@ -280,6 +280,8 @@ def _record(
         executor=executor,
         counted_file=counted_name(artifact),
         size_bytes=artifact.counted_size_bytes,
+        input_hw=artifact.input_hw,
+        gives=manifest.gives,
         domain=domain if "metrics" in scores else None,
         metrics_origin=origin if "metrics" in scores else NOT_MEASURED,
         model_ms=model,

@@ -287,6 +287,7 @@ class BenchRecord(Strict):
     estimate:        what the model would take on its target, where that was not reached
     other_load_cores: cores that other processes used while the clock ran
     runs:            processes that were timed; empty: the one that wrote this
+    input_hw, gives: crop size, and "heatmaps" or the "joints" read off them in the graph
     per_person:      of scores that are shares of joints, for paired comparisons on the same data
     data_sha256:     of the labels and crops' places that were scored
     compute_units:   Core ML's own latencies of the model alone, by compute unit; model_ms is "ALL"'s
@@ -306,6 +307,8 @@ class BenchRecord(Strict):
     executor: str
     counted_file: str
     size_bytes: int
+    input_hw: tuple[int, int] | None = None
+    gives: Literal["heatmaps", "joints"] = "heatmaps"
     metrics: Metrics = Field(default_factory=dict)
     persons: int | None = None
     domain: str | None = None

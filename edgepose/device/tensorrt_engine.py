@@ -122,10 +122,12 @@ class TensorRtEngine:
         for name in wanted:
             shape = tuple(int(side) for side in self._engine.get_tensor_shape(name))
             dtype = np.dtype(trt.nptype(self._engine.get_tensor_dtype(name)))
-            if min(shape) < 1 or dtype != np.float32:
+            image = name == contract.input_name and contract.where == "graph"
+            needed = np.dtype(np.uint8 if image else np.float32)
+            if min(shape) < 1 or dtype != needed:
                 raise DeviceError(
-                    "tensor {} of the engine is {} {}, not float32 of a fixed shape".format(
-                        name, dtype, shape
+                    "tensor {} of the engine is {} {}, not {} of a fixed shape".format(
+                        name, dtype, shape, needed
                     ),
                     fix="export for this target again; its models take one fixed batch",
                 )
@@ -142,7 +144,7 @@ class TensorRtEngine:
         self._input, self._output = wanted
         self.fixed_batch: Optional[int] = int(self._views[self._input].shape[0])
 
-    def infer(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def infer(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """The result is a view of page-locked memory: the next call overwrites it."""
         source, result = self._views[self._input], self._views[self._output]
         if images.shape != source.shape:

@@ -147,12 +147,12 @@ class TrtexecEngine:
             )
         return text
 
-    def infer(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def infer(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """One process per call: for scoring, never for timing."""
         source = os.path.join(self._folder, "input.bin")
         result = os.path.join(self._folder, "output.json")
         with open(source, "wb") as stream:
-            stream.write(np.ascontiguousarray(images, dtype=np.float32).tobytes())
+            stream.write(np.ascontiguousarray(images).tobytes())
         loaded = "--loadInputs={}:{}".format(self._contract.input_name, source)
         self._run(
             ["--loadEngine=" + self._engine, *self._device, loaded, "--exportOutput=" + result,

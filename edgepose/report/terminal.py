@@ -105,6 +105,9 @@ def bench_text(record: BenchRecord, *, width: int = 80, color: bool = False) -> 
     lines = [f"run by {record.executor}"]
     if record.form is not None:
         lines.append(f"measured is the form {record.form}; the counted file is the first form's")
+    if record.input_hw is not None:
+        crops = f"crops of {record.input_hw[0]}x{record.input_hw[1]} (height x width)"
+        lines.append(crops + (", joints read off in the graph" if record.gives == "joints" else ""))
     if record.latency_note:
         lines.append(record.latency_note)
     if record.model_ms is not None:

@@ -130,11 +130,12 @@ def make_trt(
     layers=("conv1", "final_layer"),
     built=None,
     inspected=None,
+    image=np.float32,
 ):
     """A module like `tensorrt`: its "engine" gives heatmaps that are the mean of the image.
 
     dlas: cores of the board; layers: of whatever is parsed; built: a list that gets what was built
-    inspected: the engine's layers as its inspector tells them, see `convolution`
+    image: type of the input; inspected: the engine's layers as its inspector tells them, see `convolution`
     """
     shapes = shapes or {"image": (1, 3, 8, 8), "heatmaps": (1, 2, 2, 2)}
     made = []
@@ -293,9 +294,9 @@ def make_trt(
 
             def launch():
                 source = lib.device[self._at["image"]]
-                image = np.frombuffer(source, np.float32).reshape(shapes["image"])
+                pixels = np.frombuffer(source, image).reshape(shapes["image"])
                 result = np.frombuffer(lib.device[self._at["heatmaps"]], np.float32)
-                result.reshape(shapes["heatmaps"])[:] = image.mean()
+                result.reshape(shapes["heatmaps"])[:] = pixels.mean()
 
             lib.queue.append(launch)
             return True
@@ -329,7 +330,7 @@ def make_trt(
             return shapes[name]
 
         def get_tensor_dtype(self, name):
-            return "float32"
+            return "image" if name == "image" else "float32"
 
         def create_execution_context(self):
             return IExecutionContext(self._verbosity)
@@ -351,7 +352,7 @@ def make_trt(
 
         @staticmethod
         def nptype(dtype):
-            return np.float16 if half else np.float32
+            return image if dtype == "image" else np.float16 if half else np.float32
 
     for thing in (ILogger, NetworkDefinitionCreationFlag, MemoryPoolType, BuilderFlag, TensorIOMode,
                   DeviceType, ProfilingVerbosity, LayerInformationFormat, EngineInspector,
