@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepose import registry
-from edgepose.artifact import Artifact
+from edgepose.artifact import MODEL_FILES, Artifact, lone_file
 from edgepose.backends.lint.findings import Finding
 from edgepose.backends.lint.subject import is_artifact, lint_path
 from edgepose.bench.photographs import score_photographs
@@ -118,6 +118,8 @@ def load(
     and crop size, which are passed: see edgepose/models/checkpoints.py for these and the rest.
     """
     source, folder = Source(str(path), sha256), Path(path)
+    if folder.suffix in MODEL_FILES and folder.is_file():
+        raise lone_file(folder)
     if is_url(source.location) or folder.is_file():
         if skeleton is None or input_hw is None:
             raise EdgeposeError(

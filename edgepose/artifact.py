@@ -25,6 +25,7 @@ from edgepose.manifest import MANIFEST_NAME, SCHEMA_VERSION, FileEntry, Header, 
 if TYPE_CHECKING:
     pass
 
+MODEL_FILES = (".onnx", ".ort", ".xz")
 COPY_AGAIN = "export again, or copy the whole artifact folder again"
 
 
@@ -79,10 +80,24 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
+def lone_file(path: Path) -> EdgeposeError:
+    """A model file was given where an artifact is wanted: what it lacks, and where that may be."""
+    here = path.parent / MANIFEST_NAME
+    return EdgeposeError(
+        f"{path} is a model file alone: skeleton, normalisation and decoding are not in it",
+        fix=f"give the folder that it lies in, {path.parent}"
+        if here.is_file()
+        else f"give an artifact folder, with its {MANIFEST_NAME}; a model from elsewhere can be checked "
+        "(edgepose lint FILE --target T), and its checkpoint (.pth) loaded, scored and exported",
+    )
+
+
 def _parse(path: Path) -> Manifest:
     """The manifest at `path`; EdgeposeError naming each problem in one message."""
     try:
         document = json.loads(path.read_text("utf-8"), object_pairs_hook=_unique)
+    except NotADirectoryError as error:
+        raise lone_file(path.parent) from error
     except OSError as error:
         raise EdgeposeError(
             f"{path.parent} is not an artifact: {MANIFEST_NAME}: {error.strerror}",
@@ -101,9 +116,13 @@ def _parse(path: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(json.dumps(document), strict=True)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in e['loc']) or 'manifest'}: {e['msg']}"
-            for e in error.errors()
+        found = error.errors()
+        within = {e["loc"][:n] for e in found for n in range(len(e["loc"]))}
+        problems = "; ".join(  # a list without its wrong entries may be too short: told once
+            f"{'.'.join(str(part) for part in e['loc']) or 'manifest'}: "
+            f"{e['msg'].removeprefix('Value error, ')}"
+            for e in found
+            if e["loc"] not in within
         )
         raise EdgeposeError(f"{path}: {problems}", fix=COPY_AGAIN) from error
 

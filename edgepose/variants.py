@@ -6,10 +6,13 @@ roles and names. `select` gives one of them as an artifact of its own, which eve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from edgepose.artifact import Artifact
+from edgepose.artifact import Artifact, Content
 from edgepose.errors import EdgeposeError
 from edgepose.manifest import Gives, Header, VariantContract
 
@@ -114,6 +117,31 @@ def select(
     return artifact if not manifest.variants else as_variant(artifact, variant)
 
 
+@contextmanager
+def chosen(
+    artifact: Artifact,
+    *,
+    input_hw: tuple[int, int] | None = None,
+    batch: int = 1,
+    gives: Gives | None = None,
+) -> Iterator[Artifact]:
+    """`select` for what reads a folder (the runner, a device): the variant's files and contract lie in
+    one of their own, which goes afterwards; the artifact itself where that is the variant.
+
+    batch: of a file that takes any number of images, any
+    """
+    own = artifact.manifest
+    free = batch == 1 or not isinstance(own.input.shape[0], int)
+    found = select(artifact, input_hw=input_hw, batch=None if free else batch, gives=gives)
+    top = found.manifest
+    if (top.input, top.output) == (own.input, own.output):
+        yield artifact
+        return
+    with tempfile.TemporaryDirectory(prefix="edgepose-variant-") as folder:
+        contents = [Content(f.path, f.role, found.folder / f.path, f.counted) for f in top.files]
+        yield Artifact.write(Path(folder) / "artifact", top, contents)
+
+
 def as_variant(artifact: Artifact, variant: Variant) -> Artifact:
     """The artifact with `variant` as its main file; `variant` is one that it lists."""
     manifest = artifact.manifest
@@ -123,10 +151,11 @@ def as_variant(artifact: Artifact, variant: Variant) -> Artifact:
         if (v.input_hw, v.batch, v.gives) == (variant.input_hw, variant.batch, variant.gives)
     )
     suffix = contract.role.removeprefix(MODEL)
+    counted = {f.role for f in manifest.files if f.counted}
+    roles = {f: f.role.removesuffix(suffix) for f in manifest.files
+             if _suffix_in(f.role, manifest.variants) == suffix}  # fmt: skip
     files = tuple(
-        f.model_copy(update={"role": f.role.removesuffix(suffix)})
-        for f in manifest.files
-        if _suffix_in(f.role, manifest.variants) == suffix
+        f.model_copy(update={"role": role, "counted": role in counted}) for f, role in roles.items()
     )
     preprocessing = manifest.preprocessing.model_copy(update={"where": contract.where})
     update = {

@@ -148,6 +148,22 @@ def test_a_folder_of_something_else_names_what_is_in_it(tmp_path: Path) -> None:
     assert isinstance(api.load(tmp_path / "run" / "model"), PoseModel)
 
 
+def test_a_model_file_from_elsewhere_is_refused_by_name(tmp_path: Path) -> None:
+    """Its contract is not in it; of an artifact's own file the folder is named."""
+    theirs = tmp_path / "theirs.onnx"
+    theirs.write_bytes(b"whatever")
+    for words in (
+        ("eval", theirs),
+        ("eval", theirs, "--skeleton", "mpii16", "--input", "64x64"),
+        ("bench", "--target", "host", "--artifact", theirs),
+        ("bundle", theirs, "--to", tmp_path / "out"),
+    ):
+        refused(run(*words), "theirs.onnx is a model file alone", "edgepose lint FILE --target")
+    (tmp_path / MANIFEST_NAME).write_text("{}")
+    refused(run("eval", theirs), f"give the folder that it lies in, {tmp_path}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [MANIFEST_NAME, "theirs.onnx"]
+
+
 def test_a_student_that_is_only_quantized_is_scored_in_float_too(tmp_path: Path) -> None:
     path = tmp_path / "tiny.yaml"
     path.write_text(RECIPE + "stages: {quantize: {mode: dynamic}, export: {targets: [host]}}\n")

@@ -161,6 +161,8 @@ def bench_artifact(
         executor=executor.description,
         counted_file=counted_name(artifact),
         size_bytes=artifact.counted_size_bytes,
+        input_hw=artifact.input_hw,
+        gives=manifest.gives,
         model_ms=timed.model,
         end_to_end_ms=timed.end_to_end,
         model_samples_ms=_rounded(timed.model_samples_ms),

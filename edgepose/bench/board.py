@@ -113,6 +113,13 @@ class Board:
                 raise self.program.absent(self.transport.name, said)
             if done.code == 0:
                 raise Dropped("the answer was cut off", done.stdout)
+            if "SyntaxError: " in said:  # a Python 2 reads our first line and no further
+                raise EdgeposeError(
+                    f"{self.program.receiver()[0]} on {self.transport.name} is too old to read the "
+                    f"runner: {said.splitlines()[-1]}",
+                    fix="the runner needs Python 3.8 or newer: install one there and name it with "
+                    "--device-python",
+                )
             raise EdgeposeError(
                 f"the runner failed on {self.transport.name} (exit code {done.code}): {said}",
                 fix=f"check that {self.program.receiver()[0]} works there",

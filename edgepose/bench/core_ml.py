@@ -49,7 +49,8 @@ def time_units(
     Raises EdgeposeError on another system than macOS, and where no such iPhone is connected.
     """
     check_mac()
-    return asyncio.run(_time_units(package_folder(artifact), plan, device, report))
+    package, hw = package_folder(artifact), artifact.input_hw
+    return asyncio.run(_time_units(package, hw, plan, device, report))
 
 
 def check_mac() -> None:
@@ -62,7 +63,11 @@ def check_mac() -> None:
 
 
 async def _time_units(
-    package: Path, plan: Plan, device: str | None, report: Report | None
+    package: Path,
+    input_hw: tuple[int, int],
+    plan: Plan,
+    device: str | None,
+    report: Report | None,
 ) -> UnitTimes:
     phone = None if device is None else await _connected(device)
     latency, samples = {}, {}
@@ -70,14 +75,18 @@ async def _time_units(
         for number, unit in enumerate(UNITS):
             if report is not None:
                 report(f"time {unit}", number, len(UNITS))
-            times = await _samples(tensor_package(package, Path(folder)), unit, plan, phone)
+            times = await _samples(
+                tensor_package(package, Path(folder)), input_hw, unit, plan, phone
+            )
             latency[unit] = latency_of(np.array(times), warmup=plan.warmup, batch=1, threads=None)
             samples[unit] = tuple(times)
     where = "this Mac" if phone is None else f"{phone.name}, {phone.os_version}"
     return UnitTimes(where, latency, samples)
 
 
-async def _samples(package: Path, unit: str, plan: Plan, phone: Any) -> list[float]:
+async def _samples(
+    package: Path, input_hw: tuple[int, int], unit: str, plan: Plan, phone: Any
+) -> list[float]:
     """Milliseconds of each prediction, at least plan.calls and plan.seconds of them."""
     with quiet():
         import coremltools
@@ -86,6 +95,12 @@ async def _samples(package: Path, unit: str, plan: Plan, phone: Any) -> list[flo
         str(package), compute_units=getattr(coremltools.ComputeUnit, unit)
     )
     shape = tuple(model.get_spec().description.input[0].type.multiArrayType.shape)
+    if shape[2:] != input_hw:
+        raise EdgeposeError(
+            f"Core ML is timed at the package's own size, {shape[2]}x{shape[3]}, not at "
+            f"{input_hw[0]}x{input_hw[1]}",
+            fix="leave out --size, or export that size as the network's own (student.input_hw)",
+        )
     image = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
     bench = MLModelBenchmarker(model, device=phone)
     inputs = {INPUT_NAME: image}

@@ -13,6 +13,8 @@ from edgepose.target import Target
 def estimate(artifact: Artifact, target: Target) -> LatencyEstimate | str:
     """The roofline of an artifact's own file on a target that is not here, one image at a time; or
     why there is none."""
+    if artifact.manifest.input.shape[0] not in (1, "batch"):
+        return "no latency is estimated for several images at once"
     if target.hardware is None:
         return f"no latency is estimated: the file of target {target.name} has no hardware figures"
     try:

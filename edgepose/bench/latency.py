@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgepose.artifact import Artifact
 from edgepose.bench.intervals import mean_interval
 from edgepose.bench.record import LatencyMs
+from edgepose.device.decode import heatmap_to_image_xy
 from edgepose.device.geometry import box_to_crop, crop_matrix, region_wh, resampler
 from edgepose.device.timing import measure
 
@@ -31,7 +32,7 @@ class Timeable(Protocol):
         ...
 
     def infer(self, prepared: Any) -> NDArray[np.float32]:
-        """What `prepare` gave -> heatmaps (N, J, h, w) float32."""
+        """What `prepare` gave -> heatmaps (N, J, h, w) float32, or joints (N, J, 3) in crop px."""
         ...
 
 
@@ -147,6 +148,8 @@ def time_end_to_end(
         region = (size, size) if square else region_wh(box[2:], size, out_wh)
         matrix = crop_matrix(center, region, out_wh, alignment=codec.alignment)
         heatmaps = executor.infer(executor.prepare(resample(frame, matrix, out_hw)[None]))
+        if manifest.gives == "joints":
+            return heatmap_to_image_xy(heatmaps[..., :2], matrix, 1.0)
         xy, _ = codec.decode(heatmaps)
         return codec.image_xy(xy, matrix, (heatmaps.shape[2], heatmaps.shape[3]))
 

@@ -150,6 +150,11 @@ class NativeProgram:
                 f"the native runner runs ONNX Runtime, {manifest.name} is a {manifest.runtime} artifact",
                 fix="give an artifact for onnx-android or host, or use a device with Python",
             )
+        if manifest.gives != "heatmaps":
+            raise EdgeposeError(
+                f"the native runner reads heatmaps, this file of {manifest.name} gives {manifest.gives}",
+                fix="leave out --output joints, or use a device with Python",
+            )
         roles = {entry.role: files[entry.path] for entry in manifest.files}
         sent["model"] = roles["model"]
         if manifest.precision == "int8" and "onnx" in roles:

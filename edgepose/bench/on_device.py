@@ -157,7 +157,7 @@ def bench_on_device(
     if failure is None:
         return record
     worth = record.metrics or record.model_samples_ms
-    raise Partial(failure.problem, failure.fix, record=record if worth else None)
+    raise Partial(failure.problem, failure.fix, record=record if worth else None) from failure
 
 
 def _scorable(artifact: Artifact, data: EvaluationSet) -> bool:
@@ -201,8 +201,8 @@ def _run_job(
             board.patience_s = 5.0
             board.in_root("stop", "--job", identity, timeout_s=20)
         raise
-    except Gone as gone:
-        return Results({}), gone
+    except EdgeposeError as error:  # what earlier runs measured is not lost with this one
+        return Results({}), error
     failure: EdgeposeError | None = None
     if state["status"] == "failed":
         failure = EdgeposeError(f"{name}: {state['error']['problem']}", fix=state["error"]["fix"])
@@ -211,11 +211,14 @@ def _run_job(
             f"the benchmark died on {name}: the board restarted, or ran out of memory",
             fix="check the board's log (dmesg) and run the benchmark again",
         )
-    files = {
-        path: board.fetch(f"jobs/{identity}/{path}", size=entry["size"], digest=entry["sha256"])
-        for path, entry in state["results"].items()
-        if path != "log.txt"
-    }
+    files = {}
+    try:
+        for path, entry in state["results"].items():
+            if path != "log.txt":
+                at, size = f"jobs/{identity}/{path}", entry["size"]
+                files[path] = board.fetch(at, size=size, digest=entry["sha256"])
+    except EdgeposeError as error:
+        failure = failure or error
     return Results(files), failure
 
 
@@ -263,6 +266,7 @@ def _record(
         joints_vs_host=distance,
         sent_bytes=sent,
         connection_drops=board.drops,
+        layers=said.get("layers") or None,
         **{key: said[key] for key in _SAID if key in said},
     )
     resampler = said.get("resampler") if end_to_end else None
@@ -279,6 +283,8 @@ def _record(
         executor=executor,
         counted_file=counted_name(artifact),
         size_bytes=artifact.counted_size_bytes,
+        input_hw=artifact.input_hw,
+        gives=manifest.gives,
         domain=domain if "metrics" in scores else None,
         metrics_origin=origin if "metrics" in scores else NOT_MEASURED,
         model_ms=model,

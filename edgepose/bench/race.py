@@ -11,7 +11,7 @@ from edgepose.artifact import Artifact
 from edgepose.bench.bench import accuracy_fields, bench_artifact
 from edgepose.bench.board import Board, Gone
 from edgepose.bench.latency import FULL, QUICK, Plan, time_model
-from edgepose.bench.on_device import bench_on_device
+from edgepose.bench.on_device import PARTIAL, bench_on_device
 from edgepose.bench.record import BenchRecord, Race, RaceEntry, save_record
 from edgepose.data.base import PoseDataset
 from edgepose.device.contract import load_contract
@@ -50,8 +50,8 @@ def race(
 
     board: where; None: this host, with ONNX Runtime in TensorRT's place
     max_drop: points of the data's natural metric that the fastest may lie below the counted form
-    Raises EdgeposeError where the artifact has one form only, the data lacks what a score needs, or no
-    form could be measured.
+    Raises EdgeposeError where the artifact has one form only, the data lacks what a score needs, no form
+    could be measured, or the board was lost; what was measured before is then in record-partial.json.
     """
     contract = load_contract(str(artifact.folder))
     if artifact.manifest.runtime != "tensorrt" or len(forms_of(contract)) < 2:
@@ -73,21 +73,25 @@ def race(
             return _here(artifact, one, data, metric=metric, **options), None
         return _there(artifact, board, one, data, metric=metric, **options)
 
-    entries, records = [], []
+    entries, records, lost = [], [], None
     for number, one in enumerate(runners):
         if report is not None:
             report("race", number, len(runners))
+        if lost is not None:
+            entries.append(entry(one, why="the board was lost before"))
+            continue
         try:
             found, record = measure(one)
-        except Gone:
-            raise
         except EdgeposeError as error:
             found, record = entry(one, why=error.problem), None
+            lost = error if Gone in (type(error), type(error.__cause__)) else None
         entries.append(found)
         records.append(record)
     if report is not None:
         report("race", len(runners), len(runners))
     best = choose(entries, max_drop=max_drop)
+    if best is None and lost is not None:
+        raise lost
     if best is None:
         said = "; ".join(f"{e['form']}: {e['why']}" for e in entries[:3])
         raise EdgeposeError(
@@ -100,15 +104,24 @@ def race(
         entries=tuple(RaceEntry.model_validate(e) for e in entries),
     )
     record = records[best]
+    if lost is not None and (record is None or result.stand_in):
+        raise lost
     if record is None or result.stand_in:
         record = _scored(artifact, board, runners[best], data, **options)
         record = record.model_copy(update={"notes": (*record.notes, REHEARSAL)})
     record = record.model_copy(
         update={"race": result, "form": name_of(artifact, runners[best].form)}
     )
+    if lost is not None:
+        kept = path.with_name(PARTIAL)
+        save_record(record.model_copy(update={"partial": lost.problem}), kept)
+        raise EdgeposeError(
+            f"{lost.problem}\n  what was measured before is in {kept}", fix=lost.fix
+        ) from lost
     if board is not None and clean:
         board.clean()
     save_record(record, path)
+    path.with_name(PARTIAL).unlink(missing_ok=True)
     return record
 
 

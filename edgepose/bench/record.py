@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from edgepose.bench.document import Strict as Strict
 from edgepose.bench.document import read_document as read_document
 from edgepose.bench.document import to_json_bytes as to_json_bytes
+from edgepose.bench.engine_layers import EngineLayers
 from edgepose.device.files import write_atomic
 
 RECORD_VERSION: Final = 2
@@ -130,6 +131,7 @@ class DeviceRun(Strict):
     transport: how it was reached; runtime: what ran there; phases: those that were finished
     board:     as found before: hardware, OS, L4T, JetPack, nvpmodel, jetson_clocks, clocks
     build:     of the engine: seconds, cached, and what it belongs to; {} where none is built
+    layers:    the engine's layers by precision; None where no engine was built
     timings:   per phase batch, warm-up, sensors over time and energy where power is known
     runner_sha256: the file that ran there; connection_drops: connections that broke meanwhile
     """
@@ -141,6 +143,7 @@ class DeviceRun(Strict):
     board: dict[str, Any] = Field(default_factory=dict)
     clocks_after: dict[str, Any] | None = None
     build: dict[str, Any] = Field(default_factory=dict)
+    layers: EngineLayers | None = None
     timings: dict[str, Any] = Field(default_factory=dict)
     load_seconds: float | None = None
     first_inference_ms: float | None = None
@@ -284,6 +287,7 @@ class BenchRecord(Strict):
     estimate:        what the model would take on its target, where that was not reached
     other_load_cores: cores that other processes used while the clock ran
     runs:            processes that were timed; empty: the one that wrote this
+    input_hw, gives: crop size, and "heatmaps" or the "joints" read off them in the graph
     per_person:      of scores that are shares of joints, for paired comparisons on the same data
     data_sha256:     of the labels and crops' places that were scored
     compute_units:   Core ML's own latencies of the model alone, by compute unit; model_ms is "ALL"'s
@@ -303,6 +307,8 @@ class BenchRecord(Strict):
     executor: str
     counted_file: str
     size_bytes: int
+    input_hw: tuple[int, int] | None = None
+    gives: Literal["heatmaps", "joints"] = "heatmaps"
     metrics: Metrics = Field(default_factory=dict)
     persons: int | None = None
     domain: str | None = None

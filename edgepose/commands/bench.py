@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,8 +15,11 @@ from edgepose.commands.shared import (
     Command,
     json_option,
     out_option,
+    output_option,
+    parse_size,
     print_json,
     progress_bars,
+    size_option,
     threads_option,
 )
 
@@ -71,8 +74,10 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--batch", type=click.IntRange(1), default=1, show_default=True,
-    help="Images per call of the model-only latency.",
+    help="Images per call of the model-only latency; of files for a fixed number, the one for these.",
 )  # fmt: skip
+@size_option
+@output_option
 @click.option(
     "--compare", "compared", nargs=2, type=click.Path(path_type=Path), default=None,
     metavar="A B", help="Two record.json, or two artifact folders that take turns on this computer.",
@@ -119,6 +124,8 @@ def bench(
     device_folder: str,
     runs: int,
     batch: int,
+    size: str | None,
+    gives: Any,
     compared: tuple[Path, Path] | None,
     baseline: Path | None,
     fail_if: tuple[str, ...],
@@ -152,11 +159,13 @@ def bench(
     from edgepose.newest import newest_artifact
     from edgepose.report.terminal import bench_text, wants_color
     from edgepose.target import load_target
+    from edgepose.variants import chosen
 
     conditions = [parse_fail_if(text) for text in fail_if]
     if compared is not None:
-        if target_name or baseline or device or folder:
-            raise click.UsageError("--compare needs no target, artifact, device or baseline")
+        if target_name or baseline or device or folder or size or gives:
+            raise click.UsageError("--compare needs no target, artifact, size, output, device or "
+                                   "baseline")  # fmt: skip
         _compare(
             compared, data, conditions, anyway=anyway, threads=threads, batch=batch, quick=quick,
             processes=runs, as_json=as_json,
@@ -182,7 +191,10 @@ def bench(
     if folder is None:
         folder = newest_artifact(out, target)
         click.echo(f"newest finished run: {folder.parent.parent}", err=True)
-    artifact = Artifact.load(folder)
+    whole = Artifact.load(folder)
+    hw = None if size is None else parse_size(size, "--size")
+    variant = chosen(whole, input_hw=hw, batch=batch, gives=gives)
+    artifact = click.get_current_context().with_resource(variant)
     if artifact.manifest.runtime != target.runtime:
         raise EdgeposeError(
             f"{folder} was exported for {artifact.manifest.target} ({artifact.manifest.runtime}), "
@@ -193,13 +205,14 @@ def bench(
     words += (" --quick" if quick else "") + (" --flip" if flip else "")
     words += (f" --runs {runs}" if runs > 1 else "") + (f" --batch {batch}" if batch > 1 else "")
     words += (" --race" if race else "") + (f" --form {form}" if form else "")
+    words += (f" --size {size}" if size else "") + (f" --output {gives}" if gives else "")
     words += "" if dla is None else f" --dla {dla}"
-    path = folder.parent.parent / f"bench-{target.name}" / "record.json"
+    path = folder.parent.parent / _folder_name(target.name, whole, artifact) / "record.json"
     _check_form(artifact, race=race, form=form, dla=dla, conflicts=flip or runs > 1 or batch > 1)
     executor = (
         open_native(artifact)
         or _open_form(artifact, form, threads)
-        or api.open_executor(artifact, work=folder, threads=threads)
+        or api.open_executor(artifact, work=artifact.folder, threads=threads)
     )
     if clean and place is None:
         raise click.UsageError("--clean needs a device")
@@ -273,6 +286,16 @@ def bench(
     if former is not None:
         found = compare_records(former, record, anyway=anyway)
         _judge(found, conditions, former, record, as_json=as_json)
+
+
+def _folder_name(target: str, whole: Artifact, artifact: Artifact) -> str:
+    """Of the record: a variant's lies beside the main file's."""
+    from edgepose.variants import suffix_of, variants_in
+
+    if artifact is whole:
+        return f"bench-{target}"
+    suffix = suffix_of(variants_in(artifact)[0], whole.input_hw, any_batch=False)
+    return f"bench-{target}{suffix.replace('_', '-')}"
 
 
 def _check_form(

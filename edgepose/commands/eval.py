@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,9 +14,12 @@ from edgepose.commands.shared import (
     input_option,
     json_option,
     load_subject,
+    output_option,
+    parse_size,
     print_json,
     progress_bars,
     sha256_option,
+    size_option,
     skeleton_option,
     threads_option,
 )
@@ -56,6 +60,8 @@ from edgepose.commands.shared import (
     help="The first pixel of --predictions [default: as the labels: MPII, LSP 1; COCO 0].",
 )  # fmt: skip
 @click.option("--flip", is_flag=True, help="Average with the mirrored crop (flip test).")
+@size_option
+@output_option
 @skeleton_option
 @input_option
 @bgr_option
@@ -72,6 +78,8 @@ def eval(
     convention: str | None,
     coordinate_base: str | None,
     flip: bool,
+    size: str | None,
+    gives: Any,
     skeleton: str | None,
     input_size: str | None,
     bgr: bool,
@@ -82,12 +90,14 @@ def eval(
 ) -> None:
     """Score a model, an artifact or a checkpoint file on labelled people, or a file of predictions."""
     from edgepose import api
+    from edgepose.artifact import Artifact
     from edgepose.report.scores import scores_text
     from edgepose.report.tables import tables_text
+    from edgepose.variants import select
 
     if predictions is not None or ground_truth is not None or subject is None:
-        if flip:
-            raise click.UsageError("--flip runs a model; a file of predictions has none")
+        if flip or size or gives:
+            raise click.UsageError("--flip, --size and --output are of a model, not of predictions")
         if subject is not None or predictions is None or ground_truth is None:
             raise click.UsageError(
                 "give a model, an artifact or a checkpoint, or both --predictions and --ground-truth"
@@ -104,6 +114,11 @@ def eval(
         if convention is not None or coordinate_base is not None:
             raise click.UsageError("--convention and --coordinate-base belong to --predictions")
         loaded = load_subject(subject, skeleton, input_size, bgr, coding, sha256)
+        if size is not None or gives is not None:
+            if not isinstance(loaded, Artifact):
+                raise click.UsageError("--size and --output choose among the files of an artifact")
+            hw = None if size is None else parse_size(size, "--size")
+            loaded = select(loaded, input_hw=hw, gives=gives)
         with progress_bars() as progress:
             result = api.evaluate(
                 loaded, data=data, metric=metric, flip_test=flip, threads=threads, progress=progress

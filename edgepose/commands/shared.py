@@ -147,6 +147,28 @@ coding_option = click.option(
 sha256_option = click.option("--sha256", default=None, help="Of a checkpoint file, 64 hex digits.")
 
 
+size_option = click.option(
+    "--size", default=None, metavar="HxW",
+    help="Of an artifact with several crop sizes, that one [default: its main file's].",
+)  # fmt: skip
+output_option = click.option(
+    "--output", "gives", default=None, type=click.Choice(["heatmaps", "joints"]),
+    help="Of an artifact with whole-pose graphs, the file that gives these [default: its main file].",
+)  # fmt: skip
+
+
+def parse_size(text: str, option: str) -> tuple[int, int]:
+    """ "256x192": (height, width); EdgeposeError for anything else."""
+    from edgepose.errors import EdgeposeError
+
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.isdecimal() for side in sides):
+        raise EdgeposeError(
+            f"not a size: {text!r}", fix=f"write {option} height x width, as in 256x192"
+        )
+    return int(sides[0]), int(sides[1])
+
+
 def load_subject(
     subject: str,
     skeleton: Any,
@@ -159,16 +181,8 @@ def load_subject(
 ) -> Any:
     """An artifact, a model folder, a checkpoint file or the URL of one."""
     from edgepose import api
-    from edgepose.errors import EdgeposeError
 
-    size = None
-    if input_size is not None:
-        sides = input_size.lower().split("x")
-        if len(sides) != 2 or not all(side.isdecimal() for side in sides):
-            raise EdgeposeError(
-                f"not a size: {input_size!r}", fix="write --input height x width, as in 256x192"
-            )
-        size = (int(sides[0]), int(sides[1]))
+    size = None if input_size is None else parse_size(input_size, "--input")
     with progress_bars() as progress:
         return api.load(
             subject, skeleton=skeleton, input_hw=size, arch=arch, color="BGR" if bgr else "RGB",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 
 from .codec import HeatmapCodec
 from .coding import RULES, check_coding
+from .decode import heatmap_to_image_xy
 from .errors import DeviceError
 from .files import sha256_file
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MANIFEST = "artifact.json"
+JOINTS_LAYOUT = "NJ3"
 MAX_EXPANDED_BYTES = 2 << 30
 _AGAIN = "copy the whole artifact again, or use the runner of the edgepose that exported it"
 
@@ -39,7 +41,8 @@ class Contract:
     """name, runtime, precision: as exported; input_hw: crop size; fixed_batch: None: any
     mean, std, color: (value / 255 - mean) / std in that channel order
     codec: how joints are read off the heatmaps; padding: of the crop; files: {role: path}
-    uncounted: joints that no score counts
+    uncounted: joints that no score counts; gives: "heatmaps", or "joints" read off them in the graph
+    where: "host" or "graph", which then normalises uint8 images itself
     """
 
     name: str
@@ -57,6 +60,8 @@ class Contract:
     padding: float
     files: Dict[str, str]
     uncounted: Tuple[int, ...] = ()
+    gives: str = "heatmaps"
+    where: str = "host"
 
     def read(self, role: str) -> bytes:
         """The file with that role; DeviceError where the artifact has none."""
@@ -71,11 +76,19 @@ class Contract:
             return self.read("onnx" if "onnx" in self.files else "model")
         return expand(self.read("model"))
 
-    def decode(
-        self, heatmaps: NDArray[np.float32]
-    ) -> Tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Heatmap pixels (N, J, 2) and scores (N, J), by the artifact's own rule."""
-        return self.codec.decode(heatmaps)
+    def find(
+        self, output: NDArray[np.float32], matrices: NDArray[np.float64]
+    ) -> Tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """crop_xy, image_xy (N, J, 2) and scores (N, J), by the artifact's own rule.
+
+        output: heatmaps (N, J, h, w), or joints (N, J, 3); matrices: of the crops, (2, 3) or (N, 2, 3)
+        """
+        if self.gives == "joints":
+            crop_xy = output[..., :2].copy()
+            return crop_xy, heatmap_to_image_xy(crop_xy, matrices, 1.0), output[..., 2].copy()
+        xy, score = self.codec.decode(output)
+        hw = (output.shape[2], output.shape[3])
+        return self.codec.crop_xy(xy, hw), self.codec.image_xy(xy, matrices, hw), score
 
 
 def load_contract(folder: str, *, verify: bool = True) -> Contract:
@@ -137,4 +150,6 @@ def _contract(folder: str, manifest: Dict[str, Any], *, verify: bool) -> Contrac
         padding=float(manifest["crop"]["padding"]),
         files=files,
         uncounted=tuple(manifest.get("skeleton", {}).get("uncounted", ())),
+        gives="joints" if manifest["output"]["layout"] == JOINTS_LAYOUT else "heatmaps",
+        where=str(pre["where"]),
     )

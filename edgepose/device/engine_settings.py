@@ -21,7 +21,7 @@ class Settings:
     """form: its name; dla: the DLA's number, None: the GPU
     flags, cleared: of the builder, by name; layer_precisions: {layer: "fp16" or "fp32"}
     model: the file's bytes as they are stored; cache: the calibration cache, None without
-    build: the settings file's bytes
+    build: the settings file's bytes; float_layers: convolutions that INT8 leaves in float
     """
 
     form: str
@@ -32,6 +32,7 @@ class Settings:
     precision: str
     cleared: List[str] = field(default_factory=list)
     layer_precisions: Dict[str, str] = field(default_factory=dict)
+    float_layers: List[str] = field(default_factory=list)
     cache: Optional[bytes] = None
     dla: Optional[int] = None
 
@@ -108,6 +109,7 @@ def settings_of(contract: Contract, *, form: str = MAIN, dla: Optional[int] = No
         cleared=[str(flag) for flag in said.get("cleared_flags", [])],
         workspace_mib=int(said["workspace_mib"]),
         layer_precisions=dict(said.get("layer_precisions", {})),
+        float_layers=[str(name) for name in said.get("float_layers", [])],
         model=contract.read(str(said.get("model", "model"))),
         build=contract.read(_role(contract, form)),
         precision="int8" if "INT8" in flags else "fp16" if "FP16" in flags else "fp32",

@@ -37,6 +37,7 @@ class OrtEngine:
             options.intra_op_num_threads = threads
         self.stand_in = contract.runtime == "tensorrt"
         self.build: Dict[str, Any] = {}
+        self.layers: Dict[str, Any] = {}
         note = ""
         if self.stand_in:
             model, note = self._stand_in(contract, form, dla)
@@ -93,9 +94,9 @@ class OrtEngine:
         how = "Q/DQ literally" if settings.precision == "int8" else "in float32"
         return settings.onnx(), ", form {} {}; TensorRT not run".format(settings.form, how)
 
-    def infer(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        heatmaps: NDArray[np.float32] = self._session.run(self._outputs, {self._input: images})[0]
-        return heatmaps
+    def infer(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        output: NDArray[np.float32] = self._session.run(self._outputs, {self._input: images})[0]
+        return output
 
     def memory_bytes(self) -> Optional[int]:
         """Memory outside the process (a GPU's); None: there is none."""

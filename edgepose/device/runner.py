@@ -117,6 +117,12 @@ def _lay_out(root: str, folder: str, files: Dict[str, str]) -> str:
                 "the file {} did not arrive on the board".format(name),
                 fix="run the benchmark again",
             )
+        if sha256_file(source) != os.path.basename(digest):
+            os.unlink(source)  # else it would count as there, and never be sent again
+            raise DeviceError(
+                "the file {} was changed on the board".format(name),
+                fix="run the benchmark again: it is sent anew",
+            )
         os.makedirs(os.path.dirname(path), exist_ok=True)
         if not os.path.exists(path):
             os.symlink(os.path.abspath(source), path)
@@ -315,7 +321,10 @@ def _build(options: argparse.Namespace) -> Dict[str, Any]:
         dla=dla,
     )
     try:
-        return {"runtime": engine.runtime, "executor": engine.description, "build": engine.build}
+        return {
+            "runtime": engine.runtime, "executor": engine.description, "build": engine.build,
+            "layers": engine.layers,
+        }  # fmt: skip
     finally:
         engine.close()
 

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
     class Engine(Protocol):
         """A network, loaded. `infer` returns when its result is in memory; the array that it
-        returns may be reused by the next call.
+        returns may be reused by the next call. images: as `work.prepare` gives them
 
         stand_in: executes the file, but is not the runtime that it was made for
         build:    {"seconds", "cached", ...} where something was built on the board, else {}
+        layers:   the engine's own word on its layers, see engine_layers.py; {} where it has none
         """
 
         description: str
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
         stand_in: bool
         fixed_batch: Optional[int]
         build: Dict[str, Any]
+        layers: Dict[str, Any]
 
-        def infer(self, images: NDArray[np.float32]) -> NDArray[np.float32]: ...
+        def infer(self, images: NDArray[Any]) -> NDArray[np.float32]: ...
 
         def memory_bytes(self) -> Optional[int]: ...
 

@@ -124,6 +124,7 @@ def build_engine(
     if settings.dla is not None:
         _put_on_dla(trt, builder, config, settings.dla)
     _timing_cache(config, timing)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     serialized = builder.build_serialized_network(network, config)
     del calibrator  # the builder holds no reference of its own: it had to live until here
     if serialized is None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from .cuda import Cuda
 from .engine_files import load_engine, load_timing, save_engine, save_timing
+from .engine_layers import layers_of
 from .engine_settings import MAIN, settings_of
 from .errors import DeviceError
 from .tensorrt_build import build_engine, make_logger, said
@@ -60,6 +61,7 @@ class TensorRtEngine:
             **place, "precision": settings.precision, "form": settings.form,
             "dla": "none" if dla is None else str(dla), "model": _sha(settings.model),
             "build": _sha(settings.build), "calibration": _sha(settings.cache or b""),
+            "profiling": "detailed",
         }  # fmt: skip
         start = time.perf_counter()
         kept = load_engine(engines, facts)
@@ -89,10 +91,20 @@ class TensorRtEngine:
                 "no memory on the GPU to run the engine: {}".format(said(log)),
                 fix="close other programs that use the GPU",
             )
+        # Markers for profilers, which details switch on, would slow every launch.
+        self._context.nvtx_verbosity = trt.ProfilingVerbosity.NONE
+        self.layers = layers_of(self._inspected(trt), settings)
         self._bind(trt, contract)
         self.description = "TensorRT {} {} on {} (sm_{}{}), CUDA {}, copies included".format(
             trt.__version__, settings.label, gpu, *capability, facts["cuda"]
         )
+
+    def _inspected(self, trt: Any) -> str:
+        """The engine inspector's JSON of the whole engine; "" where there is none."""
+        inspector = self._engine.create_engine_inspector()
+        if inspector is None:
+            return ""
+        return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 
     def _bind(self, trt: Any, contract: Contract) -> None:
         """Memory for one input and one output, named as the contract names them."""
@@ -110,10 +122,12 @@ class TensorRtEngine:
         for name in wanted:
             shape = tuple(int(side) for side in self._engine.get_tensor_shape(name))
             dtype = np.dtype(trt.nptype(self._engine.get_tensor_dtype(name)))
-            if min(shape) < 1 or dtype != np.float32:
+            image = name == contract.input_name and contract.where == "graph"
+            needed = np.dtype(np.uint8 if image else np.float32)
+            if min(shape) < 1 or dtype != needed:
                 raise DeviceError(
-                    "tensor {} of the engine is {} {}, not float32 of a fixed shape".format(
-                        name, dtype, shape
+                    "tensor {} of the engine is {} {}, not {} of a fixed shape".format(
+                        name, dtype, shape, needed
                     ),
                     fix="export for this target again; its models take one fixed batch",
                 )
@@ -130,7 +144,7 @@ class TensorRtEngine:
         self._input, self._output = wanted
         self.fixed_batch: Optional[int] = int(self._views[self._input].shape[0])
 
-    def infer(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def infer(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """The result is a view of page-locked memory: the next call overwrites it."""
         source, result = self._views[self._input], self._views[self._output]
         if images.shape != source.shape:

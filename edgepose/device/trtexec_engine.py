@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 import numpy as np
 
+from .engine_layers import layers_of
 from .engine_settings import MAIN, cache_for, settings_of
 from .errors import DeviceError
 
@@ -72,11 +73,13 @@ class TrtexecEngine:
         os.makedirs(engines, exist_ok=True)
         self._folder = tempfile.mkdtemp(prefix="trtexec-", dir=engines)
         self._engine = os.path.join(self._folder, "model.engine")
+        self._layers_file = os.path.join(self._folder, "layers.json")
         self._device = [] if dla is None else ["--useDLACore={}".format(dla)]
         start = time.perf_counter()
         try:
             said = self._run(
                 [*self._options(settings), "--timingCacheFile=" + _timing_file(engines),
+                 "--profilingVerbosity=detailed", "--exportLayerInfo=" + self._layers_file,
                  "--saveEngine=" + self._engine, "--iterations=1", "--duration=0", "--warmUp=0"],
                 "cannot build form {}".format(settings.form),
             )  # fmt: skip
@@ -88,10 +91,18 @@ class TrtexecEngine:
             "dla": "none" if dla is None else str(dla),
             "tensorrt": parse_version(said), "engine_bytes": os.path.getsize(self._engine),
         }  # fmt: skip
+        self.layers = layers_of(self._inspected(), settings)
         self.fixed_batch: Optional[int] = contract.fixed_batch
         self.description = "TensorRT {} {} by trtexec, copies included".format(
             parse_version(said), settings.label
         )
+
+    def _inspected(self) -> str:
+        """What trtexec wrote of the layers; "" where it wrote nothing."""
+        if not os.path.exists(self._layers_file):
+            return ""
+        with open(self._layers_file, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
 
     def _options(self, settings: Settings) -> List[str]:
         """The files of a form, written where trtexec finds them, and its words for the settings."""
@@ -136,12 +147,12 @@ class TrtexecEngine:
             )
         return text
 
-    def infer(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def infer(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """One process per call: for scoring, never for timing."""
         source = os.path.join(self._folder, "input.bin")
         result = os.path.join(self._folder, "output.json")
         with open(source, "wb") as stream:
-            stream.write(np.ascontiguousarray(images, dtype=np.float32).tobytes())
+            stream.write(np.ascontiguousarray(images).tobytes())
         loaded = "--loadInputs={}:{}".format(self._contract.input_name, source)
         self._run(
             ["--loadEngine=" + self._engine, *self._device, loaded, "--exportOutput=" + result,

@@ -15,7 +15,7 @@ import resource
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -101,9 +101,11 @@ class _Samples:
         self._stream.close()
 
 
-def prepare(contract: Contract, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Normalised (N, 3, H, W) float32 in the model's channel order."""
+def prepare(contract: Contract, crops: NDArray[np.uint8]) -> NDArray[Any]:
+    """Normalised (N, 3, H, W) float32 in the model's channel order; the crops where the graph does that."""
     ordered = crops if contract.color == "RGB" else crops[..., ::-1]
+    if contract.where == "graph":
+        return np.ascontiguousarray(ordered)
     return normalise(ordered, contract.mean, contract.std)
 
 
@@ -124,24 +126,17 @@ def find_joints(
             fix="send the pack that was made for this artifact",
         )
     size = engine.fixed_batch or BATCH
-    xy, scores, heatmap_hw = [], [], (0, 0)
+    found: List[Tuple[NDArray[np.float32], ...]] = []
     for start in range(0, len(crops), size):
         part = crops[start : start + size]
         full = part
         if engine.fixed_batch and len(part) < size:  # the last one, filled up
             full = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
-        heatmaps = engine.infer(prepare(contract, full))
-        joints, score = contract.decode(heatmaps)
-        heatmap_hw = (heatmaps.shape[2], heatmaps.shape[3])
-        xy.append(joints[: len(part)])
-        scores.append(score[: len(part)])
+        output = engine.infer(prepare(contract, full))[: len(part)]
+        found.append(contract.find(output, matrices[start : start + size]))
         report("score", min(start + size, len(crops)), len(crops))
-    heatmap_xy = np.concatenate(xy)
-    return {
-        "crop_xy": contract.codec.crop_xy(heatmap_xy, heatmap_hw),
-        "image_xy": contract.codec.image_xy(heatmap_xy, matrices, heatmap_hw),
-        "score": np.concatenate(scores),
-    }
+    crop_xy, image_xy, score = (np.concatenate(parts) for parts in zip(*found))  # noqa: B905
+    return {"crop_xy": crop_xy, "image_xy": image_xy, "score": score}
 
 
 def frame_to_joints(contract: Contract, engine: Engine) -> Callable[[], NDArray[np.float32]]:
@@ -156,9 +151,8 @@ def frame_to_joints(contract: Contract, engine: Engine) -> Callable[[], NDArray[
         square = out_wh[0] == out_wh[1]
         region = (size, size) if square else region_wh(box[2:], size, out_wh)
         matrix = crop_matrix(center, region, out_wh, alignment=contract.codec.alignment)
-        heatmaps = engine.infer(prepare(contract, resample(frame, matrix, out_hw)[None]))
-        xy, _ = contract.decode(heatmaps)
-        return contract.codec.image_xy(xy, matrix, (heatmaps.shape[2], heatmaps.shape[3]))
+        output = engine.infer(prepare(contract, resample(frame, matrix, out_hw)[None]))
+        return contract.find(output, matrix)[1]
 
     return once
 
@@ -208,7 +202,7 @@ class _Work:
         try:
             self.result.update(
                 runtime=engine.runtime, executor=engine.description, stand_in=engine.stand_in,
-                build=engine.build, load_seconds=time.perf_counter() - start,
+                build=engine.build, layers=engine.layers, load_seconds=time.perf_counter() - start,
             )  # fmt: skip
             self._phases(contract, engine)
         finally:

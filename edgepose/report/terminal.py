@@ -15,6 +15,7 @@ from rich.text import Text
 
 from edgepose.bench.record import BenchRecord, DeviceRun, LatencyEstimate, Run
 from edgepose.report import text
+from edgepose.report.engine_layers import engine_lines
 from edgepose.report.race_table import race_table
 from edgepose.report.record import Measured, Report
 
@@ -104,6 +105,9 @@ def bench_text(record: BenchRecord, *, width: int = 80, color: bool = False) -> 
     lines = [f"run by {record.executor}"]
     if record.form is not None:
         lines.append(f"measured is the form {record.form}; the counted file is the first form's")
+    if record.input_hw is not None:
+        crops = f"crops of {record.input_hw[0]}x{record.input_hw[1]} (height x width)"
+        lines.append(crops + (", joints read off in the graph" if record.gives == "joints" else ""))
     if record.latency_note:
         lines.append(record.latency_note)
     if record.model_ms is not None:
@@ -179,6 +183,8 @@ def _device_lines(device: DeviceRun) -> list[str]:
     if device.build:
         word = "kept from before" if device.build.get("cached") else "built now"
         lines.append(f"engine {word}: {device.build['seconds']:.0f} s to build")
+    if device.layers is not None:
+        lines += engine_lines(device.layers)
     shift = device.joints_vs_host
     if shift is not None:
         lines.append(

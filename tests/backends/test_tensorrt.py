@@ -7,6 +7,7 @@ import json
 import lzma
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,11 +17,16 @@ from numpy.typing import NDArray
 from edgepose.artifact import Artifact
 from edgepose.backends import tensorrt
 from edgepose.backends.lint.subject import lint_artifact
+from edgepose.bench.latency import Plan
+from edgepose.data.base import PoseSample
 from edgepose.device.geometry import normalise
 from edgepose.errors import EdgeposeError
+from edgepose.evaluation import EvaluationSet
 from edgepose.models.pose_model import PoseModel
+from edgepose.report.terminal import bench_text
+from edgepose.skeleton import MPII16
 from edgepose.target import Target, load_target
-from edgepose.variants import all_variants, select
+from edgepose.variants import all_variants, chosen, select
 
 Crops = Callable[[int], NDArray[np.uint8]]
 TARGET = Target(name="jetson-test", runtime="tensorrt", precision="int8", opset=17)
@@ -118,11 +124,20 @@ def test_what_cannot_be_exported_is_said(
     assert list(tmp_path.iterdir()) == []
 
 
+VARIANTS = all_variants((64, 64), sizes=[(96, 64)], batches=[2], joints=True)
+
+
+@pytest.fixture(scope="module")
+def sized(tiny: PoseModel, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return tensorrt.emit(
+        tiny, TARGET, tmp_path_factory.mktemp("sized") / "artifact", variants=VARIANTS
+    )
+
+
 def test_sizes_and_batches_are_files_of_their_own(
-    tiny: PoseModel, noise: Crops, artifact: Artifact, tmp_path: Path
+    tiny: PoseModel, noise: Crops, artifact: Artifact, sized: Artifact
 ) -> None:
-    variants = all_variants((64, 64), sizes=[(96, 64)], batches=[2], joints=True)
-    made = tensorrt.emit(tiny, TARGET, tmp_path / "a", variants=variants)
+    made = sized
     assert made.counted_files == ("model.onnx.xz",)
     first = {f.path: f.sha256 for f in artifact.manifest.files}
     assert {f.path: f.sha256 for f in made.manifest.files}["model.onnx.xz"] == first[
@@ -131,7 +146,7 @@ def test_sizes_and_batches_are_files_of_their_own(
     assert [
         f for f in lint_artifact(made, load_target("jetson-xavier")) if f.level == "error"
     ] == []
-    for variant in variants:
+    for variant in VARIANTS:
         one = select(made, input_hw=variant.input_hw, batch=variant.batch, gives=variant.gives)
         build = json.loads(one.path("build").read_text())
         assert build["batch"] == variant.batch
@@ -145,3 +160,66 @@ def test_sizes_and_batches_are_files_of_their_own(
     xy, score = tiny.spec.codec.decode(in_twos)
     np.testing.assert_allclose(joints[..., :2], 4 * xy, atol=0.01)
     np.testing.assert_array_equal(joints[..., 2], score)
+
+
+class _People:
+    """Pictures of noise, five people, an odd number for a batch of two."""
+
+    skeleton, domain = MPII16, "noise"
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> PoseSample:
+        rng = np.random.default_rng(index)
+        return PoseSample(
+            image=rng.integers(0, 256, (12, 12, 3), np.uint8).repeat(8, 0).repeat(8, 1),
+            joints_xy=np.full((16, 2), 48, np.float32), annotated=np.ones(16, bool),
+            box_xywh=np.array([16, 16, 64, 64], np.float32),
+            center_xy=np.array([48, 48], np.float32), size_px=80.0, head_px=30.0, area_px2=3000.0,
+            sample_id=str(index),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("gives", ["heatmaps", "joints"])
+def test_a_board_runs_the_variant_that_is_chosen(
+    sized: Artifact, tmp_path: Path, gives: Any
+) -> None:
+    """The runner in a Python of its own: other crops, two images at once, joints of the graph."""
+    from edgepose.bench.board import Board
+    from edgepose.bench.on_device import bench_on_device
+    from edgepose.bench.transports.local import Local
+
+    people, lock = _People(), str(tmp_path / "lock")
+    board = Board(Local(), python=sys.executable, folder=str(tmp_path / "board"), lock=lock)
+    with chosen(sized, input_hw=(96, 64), batch=2, gives=gives) as one:
+        folder = one.folder
+        assert Artifact.load(folder) == one
+        data = EvaluationSet.from_dataset(people, one.input_hw)  # type: ignore[arg-type]
+        plan = Plan(warmup=1, max_warmup=2, calls=3, seconds=0.0)
+        record = bench_on_device(
+            one, board, data, target=TARGET, host=tensorrt.open_executor(one, threads=1),
+            threads=1, plan=plan, stand_in=True,
+        )  # fmt: skip
+    assert not folder.exists()
+    assert (record.input_hw, record.gives, record.persons) == ((96, 64), gives, 5)
+    assert record.counted_file == f"model_96x64_b2{'_joints' if gives == 'joints' else ''}.onnx.xz"
+    assert record.size_bytes == (sized.folder / record.counted_file).stat().st_size
+    assert record.device is not None
+    assert record.device.joints_vs_host is not None
+    assert (record.device.joints_vs_host.p99, record.device.joints_vs_host.persons) == (0.0, 5)
+    assert record.model_ms is not None
+    assert (record.model_ms.batch, record.end_to_end_ms) == (2, None)
+    found = bench_text(record)
+    assert "crops of 96x64" in found
+    assert ("joints read off in the graph" in found) == (gives == "joints")
+
+
+def test_what_is_not_offered_is_refused_with_what_is(sized: Artifact) -> None:
+    for asked in ({"batch": 3}, {"input_hw": (32, 32)}):
+        with pytest.raises(EdgeposeError, match="has no variant") as caught, chosen(sized, **asked):
+            pass
+        assert "64x64, batch 1, heatmaps" in caught.value.fix
+        assert "96x64, batch 2, joints" in caught.value.fix
+    with chosen(sized, input_hw=(64, 64), gives="heatmaps") as main:
+        assert main is sized

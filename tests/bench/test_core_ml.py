@@ -6,6 +6,7 @@ import inspect
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from edgepose.bench.latency import Plan
 from edgepose.errors import EdgeposeError
 
 PLAN = Plan(warmup=2, max_warmup=4, calls=5, seconds=0.0)
+ARTIFACT: Any = SimpleNamespace(input_hw=(32, 64))
 
 
 @pytest.fixture(scope="module")
@@ -98,28 +100,31 @@ def a_mac(package: Path, monkeypatch: pytest.MonkeyPatch) -> type[_Bench]:
 
 
 def test_each_unit_of_a_mac_is_timed_after_warming_up(a_mac: type[_Bench]) -> None:
-    found = time_units(None, plan=PLAN)  # type: ignore[arg-type]
+    found = time_units(ARTIFACT, plan=PLAN)
     assert found.where == "this Mac"
     assert {unit: latency.p50 for unit, latency in found.latency.items()} == a_mac.SPEED
     assert all(len(samples) == PLAN.calls for samples in found.samples_ms.values())
     expected = [(unit, (1, 3, 32, 64), n) for unit in UNITS for n in (PLAN.warmup, PLAN.calls)]
     assert a_mac.asked == expected
+    other: Any = SimpleNamespace(input_hw=(64, 64))
+    with pytest.raises(EdgeposeError, match="own size, 32x64, not at 64x64"):
+        time_units(other, plan=PLAN)
 
 
 def test_a_connected_iphone(a_mac: type[_Bench], monkeypatch: pytest.MonkeyPatch) -> None:
     from coremltools.models.ml_program.experimental.remote_device import Device
 
     monkeypatch.setattr(Device, "get_connected_devices", staticmethod(lambda kind: [_Phone()]))
-    found = time_units(None, plan=PLAN, device="iphone:Test Phone")  # type: ignore[arg-type]
+    found = time_units(ARTIFACT, plan=PLAN, device="iphone:Test Phone")
     assert found.where == "Test Phone, 18.1"
     assert all(isinstance(device, _Phone) for device in a_mac.devices)
     with pytest.raises(EdgeposeError, match="0 iPhones fit 'iphone:other'; connected: Test Phone"):
-        time_units(None, plan=PLAN, device="iphone:other")  # type: ignore[arg-type]
+        time_units(ARTIFACT, plan=PLAN, device="iphone:other")
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="this is a Mac")
 def test_elsewhere_it_says_what_it_needs() -> None:
     with pytest.raises(EdgeposeError, match="reached from a Mac only") as caught:
-        time_units(None, plan=PLAN, device="iphone")  # type: ignore[arg-type]
+        time_units(ARTIFACT, plan=PLAN, device="iphone")
     assert "Mac" in caught.value.fix
     assert shutil.which("xcrun") is None

@@ -183,6 +183,9 @@ def test_ssh_says_what_is_wrong(artifact: Artifact, tmp_path: Path, server: Any)
 def test_a_python_that_cannot_do_it(artifact: Artifact, tmp_path: Path) -> None:
     with refused("has no /no/such/python", "--device-python"):
         bench(artifact, board(tmp_path, python="/no/such/python"), tmp_path)
+    for python in sorted(Path.home().glob(".pyenv/versions/2.7.*/bin/python")):
+        with refused("is too old to read the runner: SyntaxError", "3.8 or newer"):
+            bench(artifact, board(tmp_path, python=str(python)), tmp_path)
     found = sorted(Path.home().glob(".pyenv/versions/3.[67].*/bin/python"))
     if not found:
         pytest.skip("pyenv has no Python older than 3.8")
@@ -295,6 +298,41 @@ def test_a_board_that_dies_leaves_what_it_measured(artifact: Artifact, tmp_path:
     assert len(kept.model_samples_ms) >= 64
     bench(artifact, board(tmp_path), tmp_path)
     assert not (tmp_path / "out" / PARTIAL).exists()
+
+
+def test_what_earlier_runs_measured_is_kept(artifact: Artifact, tmp_path: Path) -> None:
+    """The third run is refused, by a message that is not a lost connection."""
+
+    class Reinstalled(Local):
+        starts = 0
+
+        def run(self, words: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 600) -> Done:
+            starting = "start" in words and "status" not in words
+            self.starts += starting
+            if starting and self.starts == 3:
+                return Done(1, b"", "python3: can't open file 'edgepose-device'")
+            return super().run(words, stdin=stdin, timeout_s=timeout_s)
+
+    with refused("the runner failed on local.*can't open.*measured before is in", "check that"):
+        bench(artifact, board(tmp_path, Reinstalled()), tmp_path, runs=5)
+    kept = load_record(tmp_path / "out" / PARTIAL)
+    assert "can't open file" in str(kept.partial)
+    assert len(kept.model_samples_ms) == 2 * PLAN.calls
+    assert kept.metrics["pckh@0.5"].value == pytest.approx(100.0)
+    assert not (tmp_path / "out" / "record.json").exists()
+
+
+def test_a_file_that_changed_on_the_board_is_sent_again(artifact: Artifact, tmp_path: Path) -> None:
+    there = board(tmp_path)
+    model = artifact.path("model").read_bytes()
+    there.send({"model": model})
+    path = tmp_path / "board" / "files" / sha256(model).hexdigest()
+    path.write_bytes(model[:-1] + b"\0")
+    with refused("the file model.onnx was changed on the board", "run the benchmark again"):
+        bench(artifact, there, tmp_path)
+    assert not (tmp_path / "out").exists()
+    assert bench(artifact, board(tmp_path), tmp_path).partial is None
+    assert path.read_bytes() == model
 
 
 def test_a_board_that_never_comes_back(artifact: Artifact, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from edgepose.backends.onnx_graph.implicit import cache_bytes
 from edgepose.backends.tensorrt import pack
 from edgepose.bench.board import Board, split_answer
 from edgepose.bench.latency import Plan
-from edgepose.bench.on_device import _pack
+from edgepose.bench.on_device import PARTIAL, _pack
 from edgepose.bench.race import REHEARSAL, race
 from edgepose.bench.record import BenchRecord, Race, load_record
 from edgepose.bench.runner_file import runner_bytes
+from edgepose.bench.transport import Done, Dropped
 from edgepose.bench.transports.local import Local
 from edgepose.device.errors import DeviceError
 from edgepose.device.pack import pack_bytes
@@ -214,6 +216,11 @@ if "onnx" in o:
         import os; os.kill(os.getpid(), 11)
     kind = "implicit" if "calib" in o else "int8" if "--int8" in sys.argv else "fp16"
     open(o["saveEngine"], "w").write(kind)
+    ran = {{"int8": "Int8", "fp16": "Half", "implicit": "Half"}}[kind]
+    port = {{"Dimensions": [1, 16, 16, 16], "Format/Datatype": "Row major linear " + ran}}
+    layer = {{"Name": "Conv_0", "ParameterType": "Convolution", "Weights": {{"Count": 48}},
+             "Inputs": [port], "Outputs": [port]}}
+    json.dump({{"Layers": [layer]}}, open(o["exportLayerInfo"], "w"))
 kind = open(o.get("saveEngine") or o["loadEngine"]).read()
 if "loadInputs" in o:
     image = array.array("f", open(o["loadInputs"].split(":", 1)[1], "rb").read())
@@ -263,7 +270,42 @@ def test_a_board_with_trtexec_keeps_the_fastest(
     assert "INT8 (implicit) by trtexec" in record.executor
     assert record.device is not None
     assert record.device.build["form"] == "implicit"
+    layers = record.device.layers
+    assert layers is not None
+    assert (layers.planned, layers.convolutions, layers.mac_share) == (
+        "int8",
+        {"fp16": 1},
+        {"fp16": 1},
+    )
+    said = " ".join(bench_text(record).split())
+    assert "of 1 convolutions 1 in FP16 (100.0 % of the MACs); other layers: none" in said
+    assert "not as planned: Conv_0 (INT8 planned, ran in FP16)" in said
     assert REHEARSAL not in record.notes
+
+
+def test_a_board_that_is_lost_in_the_race_leaves_what_it_measured(
+    artifact: Artifact, tmp_path: Path, with_trtexec: None
+) -> None:
+    class Leaves(Local):
+        started = 0
+
+        def run(self, words: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 600) -> Done:
+            self.started += "start" in words and "status" not in words
+            if self.started > 2:
+                raise Dropped("Connection timed out")
+            return super().run(words, stdin=stdin, timeout_s=timeout_s)
+
+    there = board(tmp_path)
+    there.transport, there.patience_s = Leaves(), 0.0
+    with pytest.raises(EdgeposeError, match=r"(?s)stopped answering.*before is in .*partial"):
+        run(artifact, tmp_path, board=there, quick=True, plan=None, people=fakes.Blocks(2))
+    assert not (tmp_path / "record.json").exists()
+    kept = load_record(tmp_path / PARTIAL)
+    assert "stopped answering" in str(kept.partial)
+    found = entries_of(kept)
+    assert [name for name, e in found.items() if e.p50_ms is not None] == ["int8", "deconv_fp16"]
+    assert [name for name, e in found.items() if e.kept] == ["int8"]
+    assert found["implicit"].why == "the board was lost before"
 
 
 def call(runner: Path, words: list[str]) -> dict[str, Any]:

@@ -103,6 +103,21 @@ class Lib:
         return 0
 
 
+def convolution(name, *, of="Int8", kind="Convolution", shape=(1, 8, 4, 4), weights=1152):
+    """A layer in the words of TensorRT 8.5's engine inspector, built with all details."""
+    formats = {
+        "Int8": "Thirty-two wide channel vectorized row major Int8 format.",
+        "Half": "Channel major FP16 format where channel % 8 == 0",
+        "Float": "Row major linear FP32",
+    }
+    port = {"Name": name + " in", "Dimensions": list(shape), "Format/Datatype": formats[of]}
+    return {
+        "Name": name, "LayerType": "Cask" + kind, "Inputs": [port],
+        "Outputs": [{**port, "Name": name + " out"}], "ParameterType": kind,
+        "Weights": {"Type": of, "Count": weights}, "Bias": {"Type": "Float", "Count": 8},
+    }  # fmt: skip
+
+
 def make_trt(
     lib,
     *,
@@ -114,10 +129,13 @@ def make_trt(
     dlas=2,
     layers=("conv1", "final_layer"),
     built=None,
+    inspected=None,
+    image=np.float32,
 ):
     """A module like `tensorrt`: its "engine" gives heatmaps that are the mean of the image.
 
     dlas: cores of the board; layers: of whatever is parsed; built: a list that gets what was built
+    image: type of the input; inspected: the engine's layers as its inspector tells them, see `convolution`
     """
     shapes = shapes or {"image": (1, 3, 8, 8), "heatmaps": (1, 2, 2, 2)}
     made = []
@@ -139,6 +157,12 @@ def make_trt(
 
     class DeviceType:
         GPU, DLA = "gpu", "dla"
+
+    class ProfilingVerbosity:
+        LAYER_NAMES_ONLY, NONE, DETAILED = "names", "none", "detailed"
+
+    class LayerInformationFormat:
+        ONELINE, JSON = "oneline", "json"
 
     class IInt8EntropyCalibrator2:
         pass
@@ -189,6 +213,7 @@ def make_trt(
         int8_calibrator = None
         default_device_type = DeviceType.GPU
         DLA_core = -1
+        profiling_verbosity = ProfilingVerbosity.LAYER_NAMES_ONLY
 
         def __init__(self):
             self._flags, self._pools, self._timing = ["tf32"], {}, None
@@ -252,11 +277,11 @@ def make_trt(
                 self._logger.log(ILogger.WARNING, "unimportant")
                 self._logger.log(ILogger.ERROR, "could not find any implementation")
                 return None
-            return memoryview(b"engine of " + version.encode())
+            return memoryview(f"engine of {version} {config.profiling_verbosity}".encode())
 
     class IExecutionContext:
-        def __init__(self):
-            self._at = {}
+        def __init__(self, verbosity):
+            self._at, self.nvtx_verbosity = {}, verbosity
 
         def set_tensor_address(self, name, address):
             self._at[name] = address
@@ -265,17 +290,35 @@ def make_trt(
         def execute_async_v3(self, stream):
             assert stream == 77
 
+            assert self.nvtx_verbosity == ProfilingVerbosity.NONE, "markers slow every launch"
+
             def launch():
                 source = lib.device[self._at["image"]]
-                image = np.frombuffer(source, np.float32).reshape(shapes["image"])
+                pixels = np.frombuffer(source, image).reshape(shapes["image"])
                 result = np.frombuffer(lib.device[self._at["heatmaps"]], np.float32)
-                result.reshape(shapes["heatmaps"])[:] = image.mean()
+                result.reshape(shapes["heatmaps"])[:] = pixels.mean()
 
             lib.queue.append(launch)
             return True
 
+    class EngineInspector:
+        def __init__(self, detailed):
+            self._detailed = detailed
+
+        def get_engine_information(self, how):
+            assert how == LayerInformationFormat.JSON
+            told = [convolution(name) for name in layers] if inspected is None else inspected
+            told = told if self._detailed else [layer["Name"] for layer in told]
+            return json.dumps({"Layers": told, "Bindings": list(shapes)})
+
     class ICudaEngine:
         num_io_tensors = 2
+
+        def __init__(self, verbosity):
+            self._verbosity = verbosity
+
+        def create_engine_inspector(self):
+            return EngineInspector(self._verbosity == ProfilingVerbosity.DETAILED)
 
         def get_tensor_name(self, index):
             return list(shapes)[index]
@@ -287,10 +330,10 @@ def make_trt(
             return shapes[name]
 
         def get_tensor_dtype(self, name):
-            return "float32"
+            return "image" if name == "image" else "float32"
 
         def create_execution_context(self):
-            return IExecutionContext()
+            return IExecutionContext(self._verbosity)
 
     class Runtime:
         DLA_core = -1
@@ -300,7 +343,8 @@ def make_trt(
 
         def deserialize_cuda_engine(self, data):
             assert isinstance(data, bytes)
-            return ICudaEngine() if data == b"engine of " + version.encode() else None
+            *_, made_by, verbosity = data.decode().split(" ")
+            return ICudaEngine(verbosity) if made_by == version else None
 
     class Module:
         __version__ = version
@@ -308,10 +352,11 @@ def make_trt(
 
         @staticmethod
         def nptype(dtype):
-            return np.float16 if half else np.float32
+            return image if dtype == "image" else np.float16 if half else np.float32
 
     for thing in (ILogger, NetworkDefinitionCreationFlag, MemoryPoolType, BuilderFlag, TensorIOMode,
-                  DeviceType, IInt8EntropyCalibrator2, ILayer, ITimingCache,
+                  DeviceType, ProfilingVerbosity, LayerInformationFormat, EngineInspector,
+                  IInt8EntropyCalibrator2, ILayer, ITimingCache,
                   INetworkDefinition, ParserError, OnnxParser, IBuilderConfig, Builder,
                   IExecutionContext, ICudaEngine, Runtime):  # fmt: skip
         setattr(Module, thing.__name__, thing)

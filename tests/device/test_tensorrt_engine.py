@@ -17,9 +17,11 @@ from edgepose.device.codec import HeatmapCodec
 from edgepose.device.contract import Contract
 from edgepose.device.cuda import Cuda
 from edgepose.device.engine_files import engine_key, load_engine, save_engine
-from edgepose.device.engine_settings import MAIN, cache_for, forms_of, may_use_dla
+from edgepose.device.engine_layers import layers_of
+from edgepose.device.engine_settings import MAIN, cache_for, forms_of, may_use_dla, settings_of
 from edgepose.device.errors import DeviceError
 from edgepose.device.trtexec_engine import TrtexecEngine, parse_times, parse_version
+from edgepose.device.work import prepare
 
 _spec = importlib.util.spec_from_file_location(
     "edgepose_tensorrt_double", Path(__file__).with_name("tensorrt_double.py")
@@ -108,7 +110,7 @@ def test_every_name_is_in_the_real_package():
     }
     assert overridden <= set(INVENTORY["classes"]["IInt8EntropyCalibrator2"])
     others = "ICudaEngine IExecutionContext IBuilderConfig ParserError INetworkDefinition ILayer"
-    for name in (*others.split(), "ITimingCache"):
+    for name in (*others.split(), "ITimingCache", "EngineInspector"):
         assert double.public(getattr(trt, name)) <= set(INVENTORY["classes"][name]), name
 
 
@@ -129,6 +131,24 @@ def test_infers_what_it_was_given(contract, tmp_path):
     assert not lib.device
     assert not lib.pinned
     assert lib.streams == 0
+
+
+def test_a_whole_pose_graph_takes_the_image_as_it_is(contract, tmp_path):
+    """uint8 (N, H, W, 3) in, joints out; an engine of heatmaps is not taken for one."""
+    shapes = {"image": (1, 8, 8, 3), "heatmaps": (1, 2, 3)}
+    whole = replace(contract, gives="joints", where="graph")
+    crops = np.full((1, 8, 8, 3), 200, np.uint8)
+    assert prepare(whole, crops).dtype == np.uint8
+    np.testing.assert_array_equal(prepare(replace(whole, color="BGR"), crops), crops[..., ::-1])
+    engine, _, lib = make(whole, tmp_path, shapes=shapes, image=np.uint8)
+    joints = engine.infer(prepare(whole, crops))
+    assert {len(block) for block in lib.device.values()} == {192, 24}
+    crop_xy, image_xy, score = whole.find(joints, np.array([[2.0, 0, 10], [0, 2, 20]]))
+    assert (crop_xy == 200).all()
+    assert (score == 200).all()
+    np.testing.assert_allclose(image_xy[0], [[95, 90]] * 2)
+    with pytest.raises(DeviceError, match=r"float32 .*not uint8"):
+        make(whole, tmp_path, shapes=shapes)
 
 
 def test_an_engine_is_kept_for_its_own_gpu_version_and_model(contract, tmp_path):
@@ -269,6 +289,46 @@ def test_a_changed_cache_or_setting_is_another_engine(forms, tmp_path):
     assert not make(forms, tmp_path, form="implicit", dla=0)[0].build["cached"]
 
 
+def test_the_engine_says_what_ran_in_which_precision(forms, tmp_path):
+    """Of the planned convolutions those that ran otherwise are named; what is kept in float may be."""
+    conv = double.convolution
+    inspected = [
+        conv("conv1.weight + QuantizeLinear_3 + conv1 + Relu_1", weights=3000),
+        conv("layer1.conv || layer1.downsample", of="Half"),
+        conv("up.0", kind="Deconvolution", shape=(1, 8, 2, 2), weights=4608),
+        conv("final_layer", of="Half", weights=128),
+        {**conv("PWN(Add_7)", of="Half"), "ParameterType": "PointWise"},
+        {**conv("Reformatting CopyNode for Input Tensor 0 to conv1"), "ParameterType": "Reformat"},
+        {**conv("{ForeignNode[a...b]}"), "ParameterType": "DLA"},
+    ]  # fmt: skip
+    implicit, _, _ = make(forms, tmp_path, form="implicit", inspected=inspected)
+    half = {"name": "layer1.conv || layer1.downsample", "planned": "int8", "ran": "fp16"}
+    macs = {"int8": 16 * 3000 + 4 * 4608, "fp16": 16 * (1152 + 128)}
+    assert implicit.layers == {
+        "planned": "int8", "counts": {"int8": 2, "fp16": 3, "unknown": 1},
+        "convolutions": {"int8": 2, "fp16": 2}, "moves": 1, "other": [half],
+        "mac_share": {k: round(v / sum(macs.values()), 5) for k, v in macs.items()},
+    }  # fmt: skip
+    explicit, _, _ = make(forms, tmp_path, inspected=inspected)
+    assert [layer["name"] for layer in explicit.layers["other"]] == [half["name"], "final_layer"]
+    fp16, _, _ = make(forms, tmp_path, form="fp16", inspected=inspected[1:2])
+    assert fp16.layers["other"] == []
+    fp32, _, _ = make(forms, tmp_path, form="fp32", inspected=[conv("conv1", of="Float")])
+    assert (fp32.layers["convolutions"], fp32.layers["mac_share"]) == ({"fp32": 1}, {"fp32": 1.0})
+    no_sizes = {**conv("conv1"), "Weights": {}}
+    dumb, _, _ = make(forms, tmp_path, inspected=[no_sizes])
+    assert (dumb.layers["convolutions"], dumb.layers["mac_share"]) == ({"int8": 1}, {})
+
+
+@pytest.mark.parametrize("inspected", [[], None, [{"LayerType": "Convolution"}], [3]])
+def test_an_inspector_that_says_nothing_costs_no_benchmark(contract, tmp_path, inspected):
+    settings = settings_of(contract)
+    found = layers_of(json.dumps({"Layers": inspected}), settings)
+    assert "engine inspector cannot be read" in found["why_not"]
+    names = layers_of(json.dumps({"Layers": ["conv1"]}), settings)  # built without details
+    assert (names["counts"], names["convolutions"]) == ({"unknown": 1}, {})
+
+
 def test_headers_of_caches():
     assert cache_for(CACHE, "8.6.1.6") == CACHE.replace(b"8502", b"8601")
     assert cache_for(CACHE, "10.3.0") == CACHE.replace(b"8502", b"100300")
@@ -284,6 +344,7 @@ def test_cuda_errors_name_the_call():
         cuda.synchronise()
 
 
+LAYERS = json.dumps({"Layers": [double.convolution("conv1")], "Bindings": []})
 TRTEXEC = """\
 #!{python}
 import json, sys
@@ -294,6 +355,8 @@ if "onnx" in o:
         print("[E] Error[10]: no implementation"); sys.exit(1)
     assert open(o["onnx"], "rb").read() == b"onnx" and "--int8" in sys.argv and "--fp16" in sys.argv
     open(o["saveEngine"], "wb").write(b"an engine")
+    if o["profilingVerbosity"] == "detailed" and {layers!r}:
+        open(o["exportLayerInfo"], "w").write({layers!r})
 else:
     assert open(o["loadEngine"], "rb").read() == b"an engine"
 if "loadInputs" in o:
@@ -311,16 +374,22 @@ if "exportTimes" in o:
 
 def test_trtexec(contract, tmp_path):
     program = tmp_path / "trtexec"
-    program.write_text(TRTEXEC.format(python=sys.executable, broken=False))
+    program.write_text(TRTEXEC.format(python=sys.executable, broken=False, layers=LAYERS))
     program.chmod(0o755)
     engine = TrtexecEngine(contract, engines=str(tmp_path / "engines"), program=str(program))
     assert engine.description == "TensorRT 8.5.2 INT8 (int8) by trtexec, copies included"
     assert engine.build["engine_bytes"] == 9
+    assert engine.layers["convolutions"] == {"int8": 1}
+    assert engine.layers["other"] == []
     np.testing.assert_allclose(engine.infer(np.full((1, 3, 8, 8), 2.0, np.float32)), 2.0)
     assert engine.times_ms(calls=7, seconds=0, warmup_ms=0) == [2.5] * 7
     engine.close()
     assert not list((tmp_path / "engines").iterdir())
-    program.write_text(TRTEXEC.format(python=sys.executable, broken=True))
+    program.write_text(TRTEXEC.format(python=sys.executable, broken=False, layers=""))
+    mute = TrtexecEngine(contract, engines=str(tmp_path / "engines"), program=str(program))
+    assert "cannot be read" in mute.layers["why_not"]
+    mute.close()
+    program.write_text(TRTEXEC.format(python=sys.executable, broken=True, layers=""))
     with pytest.raises(DeviceError, match=r"cannot build form int8: \[E\] Error\[10\]"):
         TrtexecEngine(contract, engines=str(tmp_path / "engines"), program=str(program))
     assert not list((tmp_path / "engines").iterdir())
@@ -329,7 +398,7 @@ def test_trtexec(contract, tmp_path):
 def test_trtexec_builds_every_form(forms, tmp_path):
     log = tmp_path / "words"
     program = tmp_path / "trtexec"
-    text = TRTEXEC.format(python=sys.executable, broken=False)
+    text = TRTEXEC.format(python=sys.executable, broken=False, layers=LAYERS)
     text = text.replace(' and "--int8" in sys.argv and "--fp16" in sys.argv', "")
     head, onnx, rest = text.partition('if "onnx" in o:')
     head += f'log = open({str(log)!r}, "a")\nlog.write(" ".join(sys.argv[1:]) + "\\n")\n'

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from edgepose.artifact import Artifact
 from edgepose.backends import onnx_mobile
+from edgepose.bench.record import load_record
 from edgepose.cli import main
 from edgepose.data import synthetic
 from edgepose.errors import EdgeposeError
@@ -129,6 +130,76 @@ def test_a_variant_that_is_not_there_is_refused_by_name(run: Path) -> None:
     assert "96x64, batch 4, joints" in caught.value.fix
     with pytest.raises(EdgeposeError, match="batch 2"):
         onnx_mobile.open_executor(artifact, batch=2)
+
+
+@pytest.fixture
+def few_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four people and a few calls, instead of hundreds and seconds."""
+    from edgepose import api
+    from edgepose.bench import bench
+    from edgepose.bench.latency import Plan
+    from edgepose.data.spec import open_config
+
+    values = {"train": 8, "val": 4, "calibration": 32}
+    monkeypatch.setattr(api, "open_data", lambda text: open_config("synthetic", values, "val"))
+    monkeypatch.setattr(bench, "QUICK", Plan(warmup=1, max_warmup=2, calls=5, seconds=0.0))
+
+
+def test_bench_and_eval_take_the_variant_that_is_asked_for(
+    recipe: Path, run: Path, few_people: None
+) -> None:
+    folder = str(run / "artifacts" / "phone")
+    words = ["bench", "--target", str(recipe.parent / "phone.yaml"), "--artifact", folder]
+    words += ["--quick", "--threads", "1", "--json"]
+    scores = {}
+    for gives, size in (("heatmaps", "96x64"), ("joints", "96X64"), ("joints", None)):
+        choice = ["--output", gives, *(["--size", size] if size else [])]
+        found = CliRunner().invoke(main, [*words, *choice, "--batch", "3"])
+        assert found.exit_code == 0, found.output
+        hw, name = ((96, 64), "_96x64") if size else ((64, 64), "")
+        name += "_joints" if gives == "joints" else ""
+        record = load_record(run / f"bench-phone{name.replace('_', '-')}" / "record.json")
+        assert (record.input_hw, record.gives) == (hw, gives)
+        assert record.counted_file == f"model{name}.ort"
+        assert (
+            record.size_bytes == (run / "artifacts" / "phone" / record.counted_file).stat().st_size
+        )
+        assert record.model_ms is not None
+        assert record.end_to_end_ms is not None
+        assert (record.model_ms.batch, record.end_to_end_ms.batch) == (3, 1)
+        assert str(record.command).endswith("--batch 3" + (f" --size {size}" if size else "")
+                                            + f" --output {gives}")  # fmt: skip
+        scores[gives, hw] = record.metrics
+        found = CliRunner().invoke(main, ["eval", folder, *choice, "--threads", "1", "--json"])
+        assert found.exit_code == 0, found.output
+        value = json.loads(found.stdout)["metrics"]["pckh@0.5"]["value"]
+        assert value == record.metrics["pckh@0.5"].value
+    assert scores["joints", (96, 64)] == scores["heatmaps", (96, 64)]
+    assert not (run / "bench-phone" / "record.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--size", "128x128"], "has no variant for 128x128, heatmaps"),
+        (["--size", "large"], "not a size: 'large'"),
+        (["--size", "96x64", "--form", "fp16"], "has one form"),
+    ],
+)
+def test_bench_names_the_variants_that_there_are(
+    recipe: Path, run: Path, words: list[str], message: str
+) -> None:
+    folder = str(run / "artifacts" / "phone")
+    target = ["--target", str(recipe.parent / "phone.yaml"), "--artifact", folder]
+    found = CliRunner().invoke(main, ["bench", *target, *words])
+    assert found.exit_code == 2
+    assert message in found.output
+    if "variant" in message:
+        assert "fix: use one of: 64x64, batch 1, heatmaps; " in found.output
+    assert not list(run.glob("bench-*-128x128*"))
+    mistaken = CliRunner().invoke(main, ["eval", str(run / "model"), "--output", "joints"])
+    assert mistaken.exit_code == 2
+    assert "choose among the files of an artifact" in mistaken.output
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from edgepose.artifact import Artifact
 from edgepose.backends.onnx_mobile import open_executor
 from edgepose.bench.board import Board
 from edgepose.bench.latency import Plan
-from edgepose.bench.native import SOURCES, pack_arrays
+from edgepose.bench.native import SOURCES, NativeProgram, pack_arrays
 from edgepose.bench.on_device import PARTIAL, bench_there
 from edgepose.bench.record import BenchRecord, load_record
 from edgepose.bench.transports.local import Local
@@ -271,6 +271,21 @@ def test_what_a_file_must_be_to_be_sent(tmp_path: Path) -> None:
             path.unlink()
         with refused(problem, "edgepose runner --native"):
             Board(Local(), runner=path)
+
+
+def test_a_whole_pose_graph_is_not_sent(artifact: Artifact, tmp_path: Path) -> None:
+    """It would be decoded a second time: said before anything travels."""
+    path = tmp_path / "runner"
+    path.write_bytes(b"\x7fELF")
+    (tmp_path / "libonnxruntime.so").write_bytes(b"")
+    document = json.loads((artifact.folder / "artifact.json").read_text())
+    document["output"].update(layout="NJ3", shape=["batch", 16, 3])
+    files = {entry["path"]: b"" for entry in document["files"]}
+    files["artifact.json"] = json.dumps(document).encode()
+    with refused(
+        "the native runner reads heatmaps, this file of bright-spot gives joints", "--output"
+    ):
+        NativeProgram(path).translate(files)
 
 
 def test_the_pack_without_zip() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgepose.metrics.metric import METRICS
 from edgepose.report import text
+from edgepose.report.engine_layers import engine_lines
 from edgepose.report.html import plots
 from edgepose.report.html.blocks import (
     Block,
@@ -223,6 +224,8 @@ def _latency(report: Report, extras: Extras) -> Section | None:
     made: list[Plot | None] = [plots.latencies(report)]
     for name, record in extras.benches.items():
         note = f"{record.executor}; {record.conditions.name}."
+        if record.device is not None and record.device.layers is not None:
+            note += f" {'; '.join(engine_lines(record.device.layers))}."
         if record.model_samples_ms:
             made.append(plots.calls(f"{name}: model only", record.model_samples_ms, note))
         if record.end_to_end_samples_ms:
