@@ -7,6 +7,7 @@ freely. The same artifact and report give the same bytes.
 from __future__ import annotations
 
 import io
+import re
 import tempfile
 import zipfile
 from pathlib import Path
@@ -49,7 +50,7 @@ def bundle(folder: Path, to: Path, *, run: Path | None = None) -> Path:
             _write(whole, artifact, report, row)
             if to.suffix == ".zip":
                 name = f"{artifact.manifest.name}-{artifact.manifest.target}"
-                write_atomic(to, _zipped(whole, name))
+                write_atomic(to, _zipped(whole, re.sub(r"[^\w.-]", "-", name)))
             else:
                 replace_folder(whole, to)
     except OSError as error:

@@ -173,6 +173,16 @@ def test_the_same_inputs_give_the_same_bytes(run: Path, tmp_path: Path) -> None:
     assert content(folder) == content(tmp_path / "a")
 
 
+def test_a_network_of_ones_own_unpacks_on_every_system(tmp_path: Path) -> None:
+    made = networks.bright_artifact(tmp_path / "run" / "artifacts" / "a")
+    header = made.manifest.model_copy(update={"name": "my.nets:make-64x64-int8"})
+    model = [Content("model.onnx", "model", made.path("model").read_bytes(), counted=True)]
+    write_report(tmp_path / "run", [Artifact.write(made.folder, header, model)])
+    with zipfile.ZipFile(bundle(made.folder, tmp_path / "pose.zip")) as archive:
+        tops = {name.split("/")[0] for name in archive.namelist()}
+    assert tops == {f"my.nets-make-64x64-int8-{header.target}"}
+
+
 def test_what_cannot_be_bundled_is_refused_by_name(run: Path, tmp_path: Path) -> None:
     source, out = run / "artifacts" / "onnx_mobile", tmp_path / "out"
     (tmp_path / "there").mkdir()
