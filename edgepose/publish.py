@@ -19,6 +19,7 @@ from edgepose.report.record import Report, StageRecord
 from edgepose.report.schema import load_report
 from edgepose.report.scores import scores_text
 from edgepose.report.text import metric_label
+from edgepose.strict_files import builtin_folder
 
 CARD = "MODEL_CARD.md"
 MADE, BEFORE = "## How it was made", "## How its starting weights were made"
@@ -166,7 +167,7 @@ def _provenance(run: Report) -> list[tuple[str, str]]:
 def _before(run: Report) -> list[str]:
     """How the starting weights were made, where they are those of a folder with a card of its own."""
     checkpoint = run.recipe.resolved["student"].get("checkpoint")
-    card = Path(checkpoint or "") / CARD
+    card = builtin_folder("recipes") / (checkpoint or "") / CARD  # as run_report.portable tells it
     if checkpoint is None or not card.is_file():
         return []
     _, found, rest = card.read_text().partition(f"{MADE}\n")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections import Counter
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import edgepose
 from edgepose.bench.conditions import library_versions, read_conditions, source_commit
@@ -40,16 +42,17 @@ def build_report(run: Run, *, run_id: str, start: PoseModel, seconds: float) -> 
     """The report of a run whose rows are complete."""
     recipe, budget, metric = run.recipe, run.recipe.budget, run.metric
     data = run.evaluation_set(start.spec)
+    resolved = portable(recipe.resolved)
     baseline = next((r.row.name for r in run.rows if getattr(r.row, "role", "") == "student"), None)
     return Report(
         edgepose_version=edgepose.__version__,
         run_id=run_id,
         recipe=RecipeRecord(
             name=recipe.name,
-            sha256=digest(recipe.resolved),
+            sha256=digest(resolved),
             description=recipe.description,
             path=recipe.source_files[0].name,
-            resolved=recipe.resolved,
+            resolved={**resolved, "data": recipe.resolved["data"]},  # is opened again
         ),
         seed=recipe.seed,
         metric=metric.word,
@@ -118,6 +121,19 @@ def _teacher(run: Run) -> TeacherRecord | None:
         score=row.metrics,
         note=NOT_HRNET if is_embedded(checkpoint) and arch != "hrnet_w48" else None,
     )
+
+
+def portable(value: Any) -> Any:
+    """A recipe's values with paths to what comes with edgepose told from the built-in recipes on, as
+    these recipes do: the same on every machine, and so is their hash. Other paths stay as they are."""
+    if isinstance(value, dict):
+        return {key: portable(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [portable(one) for one in value]
+    recipes = builtin_folder("recipes")
+    if isinstance(value, str) and Path(value).is_relative_to(recipes.parent):
+        return Path(os.path.relpath(value, recipes)).as_posix()
+    return value
 
 
 def is_embedded(checkpoint: str | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from edgepose.device.files import sha256_file
 from edgepose.errors import EdgeposeError
 from edgepose.models.pose_model import PoseModel
 from edgepose.plan import make_plan, plan_text
+from edgepose.run_report import portable
 from edgepose.target import load_target
 
 FOLDER = Path(__file__).resolve().parents[1] / "recipes"
@@ -92,3 +94,12 @@ def test_the_default_starts_from_the_embedded_network_and_learns_from_it() -> No
     assert recipe.teacher is not None
     assert recipe.student.checkpoint == recipe.teacher.checkpoint
     assert Path(str(recipe.student.checkpoint)).parent == WEIGHTS
+
+
+def test_what_a_report_keeps_of_a_recipe_names_no_folder_of_this_machine(tmp_path: Path) -> None:
+    found = portable(read_recipe("resnet18_5mb").resolved)
+    assert found["student"]["checkpoint"] == "weights/resnet18_synthetic"
+    assert found["stages"]["qat"]["calibration"] == "../calib_data"
+    assert str(Path.cwd()) not in json.dumps(found)
+    own = {"student": {"checkpoint": str(tmp_path / "my.pth")}, "layers": ["conv1", 3, None]}
+    assert portable(own) == own

@@ -60,7 +60,7 @@ def report_text(report: Report, *, width: int = 80, color: bool = False) -> str:
     if report.commands:
         heading(console, "Again")
         for command in report.commands:
-            console.print(Padding(Text(command), (0, 0, 0, 2)), soft_wrap=True)
+            console.print(Text(f"  {command}"), soft_wrap=True)  # whole: it is to be copied
     return finish(console)
 
 
