@@ -189,7 +189,11 @@ def test_what_cannot_be_bundled_is_refused_by_name(run: Path, tmp_path: Path) ->
     refused(edgepose("bundle", source, "--to", tmp_path / "there"), "there is there already")
     refused(edgepose("bundle", source, "--to", source / "x"), "lies inside the artifact")
     refused(edgepose("bundle", tmp_path / "there", "--to", out), "is not an artifact")
-    refused(edgepose("bundle", source / "model.onnx", "--to", out), "is not an artifact")
+    refused(
+        edgepose("bundle", source / "model.onnx", "--to", out),
+        "model.onnx",
+        "folder that it lies in",
+    )
     copy = shutil.copytree(source, tmp_path / "copy" / "artifacts" / "host")
     refused(edgepose("bundle", copy, "--to", out), "no report.json", "--run")
     assert edgepose("bundle", copy, "--to", out, "--run", run).exit_code == 0

@@ -61,9 +61,9 @@ class PoseEstimator:
         crop = self._crop(image, matrix, c.input_hw)
         ordered = crop if c.color == "RGB" else crop[..., ::-1]
         batch = normalise(ordered[None], c.mean, c.std)
-        heatmaps = self.engine.infer(np.repeat(batch, c.fixed_batch or 1, axis=0))[:1]
-        xy, score = c.decode(heatmaps)
-        return c.codec.image_xy(xy, matrix, heatmaps.shape[2:])[0], score[0]
+        output = self.engine.infer(np.repeat(batch, c.fixed_batch or 1, axis=0))[:1]
+        _, image_xy, score = c.find(output, matrix)
+        return image_xy[0], score[0]
 
 
 def read_rgb(path: str) -> NDArray[np.uint8]:
