@@ -51,6 +51,14 @@ def test_channels_are_padded_to_the_kernels_step() -> None:
     )
 
 
+def test_narrow_layers_take_what_gathering_takes() -> None:
+    narrow = LayerCost("n", "Conv2d", 64 * 9 * 8, 9 * 8, 2, (8, 8), 4, (8, 8))
+    point = LayerCost("p", "Conv2d", 64 * 8, 8, 2, (8, 8), 4, (8, 8))
+    gathering = Figures(1e15, 1e15, 0.0, 1, 1, gather_s=1e-9)
+    assert layer_ms(narrow, gathering) == pytest.approx(64 * 9 * 1e-6)
+    assert layer_ms(point, gathering) < 1e-6
+
+
 def test_sums_are_free_where_the_runtime_fuses_them() -> None:
     add = LayerCost("s", "Add", 0, 0, 8, (4, 4), 8, (4, 4), inputs=2)
     assert add.values_moved == 3 * 8 * 16
@@ -107,8 +115,8 @@ def test_a_device_that_nobody_checked_says_so() -> None:
 
 
 def test_the_fit_finds_the_figures_that_made_the_times() -> None:
-    """Synthetic layer times with 3 % noise give arithmetic, traffic and launch cost back."""
-    truth = Figures(2e11, 2e10, 4e-6, 16, 1)
+    """Synthetic layer times with 3 % noise give arithmetic, launch and gathering cost back."""
+    truth = Figures(2e11, 2e10, 4e-6, 16, 1, gather_s=4e-9)
     rng = np.random.default_rng(0)
     layers = [host._layer(*shape) for shape in host.LAYERS]
     times = [(layer, layer_ms(layer, truth) * rng.normal(1, 0.03)) for layer in layers]
@@ -116,6 +124,7 @@ def test_the_fit_finds_the_figures_that_made_the_times() -> None:
     assert found.figures.step == 16
     assert found.figures.macs_per_s == pytest.approx(truth.macs_per_s, rel=0.1)
     assert found.figures.kernel_s == pytest.approx(truth.kernel_s, rel=0.2)
+    assert found.figures.gather_s == pytest.approx(truth.gather_s, rel=0.1)
     assert found.median_error < 0.05
 
 

@@ -1,8 +1,8 @@
 """This host's figures for the roofline, measured once on single layers and kept.
 
-Chains of one convolution are timed in ONNX Runtime; attainable arithmetic, bandwidth, launch cost and
-the multiple that channels are padded to are fitted to them. No network that is to be estimated takes
-part in the fit.
+Chains of one convolution are timed in ONNX Runtime; attainable arithmetic, bandwidth, launch cost, the cost
+of gathering and the multiple that channels are padded to are fitted to them. No network that is to be
+estimated takes part in the fit.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ from edgepose.fetch import cache_folder
 from edgepose.target import Precision, Target
 
 CHAIN = 4
-VERSION = 1
+VERSION = 2
 # Channels, side of the image, side of the kernel: what pose networks are made of, large to tiny.
 LAYERS = (
     (16, 64, 3), (32, 64, 3), (64, 32, 3), (64, 64, 1), (128, 16, 3), (128, 32, 1), (256, 8, 3),
     (256, 16, 3), (512, 4, 3), (512, 8, 1), (24, 32, 3), (72, 16, 3), (16, 8, 1), (32, 4, 3),
+    (8, 32, 3), (16, 16, 3), (8, 16, 3), (40, 8, 3),
 )  # fmt: skip
 STEPS = (1, 4, 8, 16)
 
@@ -131,14 +132,14 @@ def fit(times: list[tuple[LayerCost, float]], precision: Precision) -> Calibrati
     measured = np.log([ms for _, ms in times])
 
     def made(values: NDArray[np.float64], step: int) -> Figures:
-        macs, traffic, kernel = (float(x) for x in np.exp(values))
-        return Figures(macs, traffic, kernel, step, BYTES[precision])
+        macs, traffic, kernel, gather = (float(x) for x in np.exp(values))
+        return Figures(macs, traffic, kernel, step, BYTES[precision], gather_s=gather)
 
     def errors(values: NDArray[np.float64], step: int) -> NDArray[np.float64]:
         figures = made(values, step)
         return np.log([layer_ms(layer, figures) for layer, _ in times]) - measured
 
-    start = np.log([50e9, 5e9, 5e-6])
+    start = np.log([50e9, 5e9, 5e-6, 1e-9])
     solved = [
         (least_squares(errors, start, args=(step,), loss="soft_l1", diff_step=1e-3), step)
         for step in STEPS

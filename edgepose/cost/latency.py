@@ -1,7 +1,7 @@
 """How long a network takes on a target: a roofline over its layers, always labelled with its origin.
 
-A layer takes the longer of its arithmetic (channels padded to what the kernels work in) and its memory
-traffic, and a launch; a network takes the sum of its layers.
+A layer takes the longest of its arithmetic (channels padded to what the kernels work in), its memory
+traffic and, on a CPU, gathering what its kernel covers, and a launch; a network takes the sum of its layers.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Figures:
     """What a device does per second at one precision: attainable, not peak, where that is known.
 
     step: channels are padded to a multiple of it; value_bytes: of one activation or weight
+    gather_s: per output position and tap of a kernel larger than 1x1; what narrow layers take on a CPU
     """
 
     macs_per_s: float
@@ -37,6 +38,7 @@ class Figures:
     step: int
     value_bytes: int
     fused: tuple[str, ...] = ()
+    gather_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,11 @@ def layer_ms(layer: LayerCost, figures: Figures) -> float:
             padded *= math.ceil(count / figures.step) * figures.step / count
     arithmetic_s = padded / figures.macs_per_s
     traffic_s = layer.values_moved * figures.value_bytes / figures.bytes_per_s
-    return (max(arithmetic_s, traffic_s) + figures.kernel_s) * 1e3
+    gather_s = 0.0
+    if layer.groups == 1 and layer.weights:
+        taps = layer.weights // (layer.in_channels * layer.channels)
+        gather_s = (taps > 1) * taps * math.prod(layer.output_hw) * figures.gather_s
+    return (max(arithmetic_s, traffic_s, gather_s) + figures.kernel_s) * 1e3
 
 
 def as_shipped(layers: Iterable[LayerCost]) -> list[LayerCost]:
