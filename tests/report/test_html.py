@@ -32,6 +32,7 @@ from edgepose.report.compare import compare_runs
 from edgepose.report.html.compare import benches_html, runs_html
 from edgepose.report.html.gather import Extras, check_files, gather
 from edgepose.report.html.page import report_html, save_html
+from edgepose.report.html.verdict import headline
 from edgepose.report.layers import Layer, model_layers
 from edgepose.report.people import (
     Found,
@@ -146,6 +147,19 @@ def test_the_page_says_what_the_report_says(report: Report, written: str) -> Non
     assert "Budget not met" in shown
     assert "the last tenth is" in shown
     assert shown.index("Not within the allowed") < shown.index("Stage by stage")
+
+
+def test_a_gain_is_told_as_one(report: Report) -> None:
+    drop = report.budget.drop
+    assert drop is not None
+    gain = drop.model_copy(update={"drop": -2.0, "ci95": (-3.0, 0.5), "met": True})
+    for told, words in (
+        (drop, ("4.2", "points below teacher", "1 below is allowed; interval 3.1 to 5.3")),
+        (gain, ("2.0", "points above teacher", "1 below is allowed; interval -0.5 to 3.0")),
+    ):
+        budget = report.budget.model_copy(update={"drop": told})
+        figures = headline(report.model_copy(update={"budget": budget}))
+        assert words in [(f.value, f.what, f.note) for f in figures]
 
 
 def test_nothing_of_the_page_is_elsewhere(written: str) -> None:

@@ -49,10 +49,11 @@ def headline(report: Report) -> list[Figure]:
         interval = f", {score.ci95[0]:.1f} to {score.ci95[1]:.1f}" if score.ci95 else ""
         figures.append(Figure(f"{score.value:.1f}", label, f"{worst.name}{interval}"))
     if drop is not None:
-        interval = f" {drop.ci95[0]:.1f} to {drop.ci95[1]:.1f}" if drop.ci95 else ""
-        figures.append(Figure(f"{drop.drop:.1f}", f"points below {drop.baseline}",
-                              f"allowed {drop.max_drop:g}; interval{interval}" if interval
-                              else f"allowed {drop.max_drop:g}"))  # fmt: skip
+        sign, side = (1, "below") if drop.drop >= 0 else (-1, "above")
+        ends = sorted(sign * end for end in drop.ci95 or ())
+        interval = f"; interval {ends[0]:.1f} to {ends[1]:.1f}" if ends else ""
+        figures.append(Figure(f"{sign * drop.drop:.1f}", f"points {side} {drop.baseline}",
+                              f"{drop.max_drop:g} below is allowed{interval}"))  # fmt: skip
     timed = [row for row in report.artifacts if row.latency_ms is not None]
     if timed:
         fastest = min(timed, key=lambda row: row.latency_ms.p50 if row.latency_ms else 0)
