@@ -17,17 +17,13 @@ from edgepose.data.mixture import open_unlabelled
 from edgepose.device.files import sha256_file
 from edgepose.evaluation import EvaluationSet, Joints
 from edgepose.fetch import cache_folder
-from edgepose.inputs import (
-    ReportProgress,
-)
+from edgepose.inputs import ReportProgress
 from edgepose.metrics.metric import Metric
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.processes import ALONE, Processes
 from edgepose.recipe import Recipe
 from edgepose.recipe_sections import Budget
-from edgepose.rows import (
-    Scored,
-)
+from edgepose.rows import Scored
 from edgepose.run_log import LOG, told
 from edgepose.store import Store
 from edgepose.target import Target

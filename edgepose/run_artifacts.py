@@ -66,12 +66,21 @@ def variant_file(target: Target, number: int) -> str:
 
 
 def artifact_variants(
-    run: Run, folder: Path, artifact: Artifact, target: Target, model: PoseModel, run_folder: Path
+    run: Run,
+    folder: Path,
+    facts: list[dict[str, Any]],
+    *,
+    artifact: Artifact,
+    target: Target,
+    model: PoseModel,
+    run_folder: Path,
 ) -> list[VariantRecord]:
-    """The records of an artifact's further variants, each scored at its own size."""
+    """The records of an artifact's further variants, each scored at its own size.
+
+    facts: what the export in `folder` noted of each
+    """
     records = []
-    facts = json.loads((folder / "facts.json").read_text())[target.name]
-    for number, found in enumerate(facts["variants"]):
+    for number, found in enumerate(facts):
         variant = Variant(tuple(found["input_hw"]), found["batch"], found["gives"])
         records.append(
             variant_record(
@@ -112,7 +121,15 @@ def artifact_rows(run: Run, folder: Path, model: PoseModel, run_folder: Path) ->
             host=host_name(),
             params=model.num_params,
             macs=stage.macs or 0,
-            variants=artifact_variants(run, folder, artifact, target, model, run_folder),
+            variants=artifact_variants(
+                run,
+                folder,
+                found["variants"],
+                artifact=artifact,
+                target=target,
+                model=model,
+                run_folder=run_folder,
+            ),
         )
         notes = (*scored.row.notes, *found.get("alike", ()))
         run.add(replace(scored, row=scored.row.model_copy(update={"notes": notes})))

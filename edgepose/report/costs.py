@@ -48,7 +48,7 @@ class PruneCosts(Strict):
     groups: tuple[GroupCost, ...] = Field(min_length=1)
 
 
-class LayerCost(Strict):
+class Int8Cost(Strict):
     """INT8 in this convolution alone: points lost, how far the peaks of confident heatmaps move
     (input px), multiply-adds of one image, and whether the run left it in float."""
 
@@ -66,7 +66,7 @@ class Int8Costs(Strict):
     kind: Literal["int8"] = "int8"
     metric: str | None = None
     persons: int | None = None
-    layers: tuple[LayerCost, ...] = Field(min_length=1)
+    layers: tuple[Int8Cost, ...] = Field(min_length=1)
 
 
 def between(ratios: tuple[float, ...], drop: tuple[float, ...], ratio: float) -> float | None:

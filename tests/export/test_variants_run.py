@@ -115,7 +115,7 @@ def test_the_report_and_the_model_card_show_the_variants(run: Path, tmp_path: Pa
         archive.extractall(tmp_path)
         names = {name.split("/", 1)[1] for name in archive.namelist()}
     assert {"model.ort", "model_96x64.ort", "model_96x64_joints.ort"} <= names
-    whole = Artifact.load(tmp_path / f"{SHORT}-64x64-fp32-phone")
+    whole = Artifact.load(tmp_path / "tests.networks-Short-64x64-fp32-phone")
     assert list(variants_in(whole)) == VARIANTS
     card = (whole.folder / "MODEL_CARD.md").read_text()
     assert "`model_96x64_joints.ort`" in card

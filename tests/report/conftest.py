@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgepose.bench.record import THIS_HOST, Conditions, LatencyMs, MetricValue
-from edgepose.report.costs import GroupCost, Int8Costs, LayerCost, PruneCosts
+from edgepose.report.costs import GroupCost, Int8Cost, Int8Costs, PruneCosts
 from edgepose.report.record import (
     ArtifactRecord,
     BudgetVerdict,
@@ -84,7 +84,7 @@ def prune_costs() -> PruneCosts:
 def int8_costs() -> Int8Costs:
     """More layers than are drawn; the second stayed in float."""
     return Int8Costs(metric="pckh@0.5", persons=128, layers=tuple(
-        LayerCost(layer=f"a.layer.of.a.long.name.{i}.conv", drop=round(3 / (i + 1) - 0.2, 3),
+        Int8Cost(layer=f"a.layer.of.a.long.name.{i}.conv", drop=round(3 / (i + 1) - 0.2, 3),
                   shift_p50_px=0.05, shift_p99_px=round(4 / (i + 1), 2), macs=1_000_000 * (i + 1),
                   in_float=i == 1)
         for i in range(34)))  # fmt: skip
