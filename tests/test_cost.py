@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime as ort
 import pytest
 
-from edgepose.cost import host, kernel_costs, total_macs
+from edgepose.cost import host, kernel_costs, mixes, total_macs
 from edgepose.cost.latency import (
     AGREEMENT,
-    Figures,
+    Roofline,
     as_shipped,
     check_published,
-    layer_ms,
     open_estimator,
 )
 from edgepose.cost.layers import LayerCost
@@ -21,10 +24,10 @@ from edgepose.cost.published import POINTS
 from edgepose.errors import EdgeposeError
 from edgepose.models import build
 from edgepose.models.deploy import to_deploy
-from edgepose.target import Target, load_target
+from edgepose.target import Precision, Target, load_target
 
 LAYER = LayerCost("a", "Conv2d", 9 * 64 * 32 * 256, 9 * 64 * 32, 32, (16, 16), 64, (16, 16))
-FIGURES = Figures(macs_per_s=1e9, bytes_per_s=1e9, kernel_s=1e-5, step=1, value_bytes=1)
+FIGURES = Roofline(macs_per_s=1e9, bytes_per_s=1e9, kernel_s=1e-5, step=1, value_bytes=1)
 
 
 def changed(target: Target, **hardware: object) -> Target:
@@ -34,36 +37,41 @@ def changed(target: Target, **hardware: object) -> Target:
 
 def test_a_layer_takes_the_longer_of_arithmetic_and_traffic() -> None:
     macs = 9 * 64 * 32 * 256
-    assert layer_ms(LAYER, FIGURES) == pytest.approx(macs / 1e6 + 0.01)
-    slow = Figures(1e18, 1e3, 0.0, 1, 2)
+    assert FIGURES.layer_ms(LAYER) == pytest.approx(macs / 1e6 + 0.01)
+    slow = Roofline(1e18, 1e3, 0.0, 1, 2)
     moved = 64 * 256 + 32 * 256 + 9 * 64 * 32
-    assert layer_ms(LAYER, slow) == pytest.approx(2 * moved)
+    assert slow.layer_ms(LAYER) == pytest.approx(2 * moved)
 
 
 def test_channels_are_padded_to_the_kernels_step() -> None:
-    padded = Figures(1e9, 1e9, 0.0, 48, 1)  # 64 -> 96 inputs, 32 -> 48 outputs
-    assert layer_ms(LAYER, padded) == pytest.approx(9 * 96 * 48 * 256 / 1e6)
+    padded = Roofline(1e9, 1e9, 0.0, 48, 1)  # 64 -> 96 inputs, 32 -> 48 outputs
+    assert padded.layer_ms(LAYER) == pytest.approx(9 * 96 * 48 * 256 / 1e6)
     depthwise = LayerCost(
         "d", "Conv2d", 9 * 64 * 256, 9 * 64, 64, (16, 16), 64, (16, 16), groups=64
     )
-    assert layer_ms(depthwise, padded) == pytest.approx(
+    assert padded.layer_ms(depthwise) == pytest.approx(
         max(9 * 64 * 256, depthwise.values_moved) / 1e6
     )
 
 
-def test_narrow_layers_take_what_gathering_takes() -> None:
-    narrow = LayerCost("n", "Conv2d", 64 * 9 * 8, 9 * 8, 2, (8, 8), 4, (8, 8))
+def test_what_a_layer_asks_of_a_cpu() -> None:
+    found = host.amounts(LAYER)
+    assert found == (9 * 64 * 32 * 256, 1, 9 * 64 * 32, 64 * 256 + 32 * 256, 256 * 9, 0)
     point = LayerCost("p", "Conv2d", 64 * 8, 8, 2, (8, 8), 4, (8, 8))
-    gathering = Figures(1e15, 1e15, 0.0, 1, 1, gather_s=1e-9)
-    assert layer_ms(narrow, gathering) == pytest.approx(64 * 9 * 1e-6)
-    assert layer_ms(point, gathering) < 1e-6
+    assert host.amounts(point).taps == 0
+    depthwise = LayerCost("d", "Conv2d", 64 * 72, 72, 8, (8, 8), 8, (8, 8), groups=8)
+    assert host.amounts(depthwise).taps == 64 * 9
+    up = LayerCost("u", "Upsample", 0, 0, 4, (16, 16), 4, (8, 8))
+    assert host.amounts(up) == (0, 1, 0, 4 * 64 + 4 * 256, 0, 4 * 256)
+    costs = host.HostCosts(host.Amounts(1e-9, 1e-6, 0, 0, 1e-8, 0))
+    assert costs.layer_ms(LAYER) == pytest.approx(1e3 * (found.macs * 1e-9 + 1e-6 + 256 * 9e-8))
 
 
 def test_sums_are_free_where_the_runtime_fuses_them() -> None:
     add = LayerCost("s", "Add", 0, 0, 8, (4, 4), 8, (4, 4), inputs=2)
     assert add.values_moved == 3 * 8 * 16
-    assert layer_ms(add, Figures(1, 1, 1, 1, 1, fused=("Add",))) == 0
-    assert layer_ms(add, FIGURES) == pytest.approx(3 * 8 * 16 / 1e6 + 0.01)
+    assert Roofline(1, 1, 1, 1, 1, fused=("Add",)).layer_ms(add) == 0
+    assert FIGURES.layer_ms(add) == pytest.approx(3 * 8 * 16 / 1e6 + 0.01)
 
 
 def test_deconvolutions_cost_what_their_shipped_form_does() -> None:
@@ -114,45 +122,85 @@ def test_a_device_that_nobody_checked_says_so() -> None:
         open_estimator(changed(target, device="jetson-orin"))
 
 
-def test_the_fit_finds_the_figures_that_made_the_times() -> None:
-    """Synthetic layer times with 3 % noise give arithmetic, launch and gathering cost back."""
-    truth = Figures(2e11, 2e10, 4e-6, 16, 1, gather_s=4e-9)
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_a_calibration_network_is_what_its_layers_say(precision: Precision) -> None:
+    """Kernels, weights and sums counted on the ONNX file, output shapes by ONNX Runtime."""
+    for mix in mixes.mixes(6, seed=3):
+        data, layers = mixes.onnx_model(mix, precision), mixes.layers(mix)
+        graph = onnx.load_from_string(data).graph
+        weights = sum(math.prod(x.dims) for x in graph.initializer if len(x.dims) == 4)
+        assert weights == sum(layer.weights for layer in layers)
+        names = {"QLinearConv": "Conv", "QLinearAdd": "Add", "Resize": "Upsample"}
+        kinds = Counter(names.get(node.op_type, node.op_type) for node in graph.node)
+        counted = Counter(layer.kind.removesuffix("2d") for layer in layers)
+        assert {kind: kinds[kind] for kind in counted} == counted
+        session = ort.InferenceSession(data, providers=["CPUExecutionProvider"])
+        kind = np.uint8 if precision == "int8" else np.float32
+        made = session.run(None, {x.name: np.ones(x.shape, kind) for x in session.get_inputs()})
+        assert [x.shape for x in made] == [(1, b.ends, b.side, b.side) for b in mix]
+    assert mixes.mixes(3) == mixes.mixes(3) != mixes.mixes(3, seed=1)
+
+
+TRUTH = host.HostCosts(host.Amounts(5e-12, 4e-6, 3e-11, 2e-10, 4e-9, 1e-9))
+
+
+def test_a_calibration_network_multiplies_what_its_layers_say() -> None:
+    for mix in mixes.mixes(4, seed=5):
+        model = onnx.load_from_string(mixes.onnx_model(mix, "fp32"))
+        graph = onnx.shape_inference.infer_shapes(model).graph
+        known = [*graph.value_info, *graph.output]
+        positions = {
+            x.name: math.prod(dim.dim_value for dim in x.type.tensor_type.shape.dim[2:])
+            for x in known
+        }
+        kernels = {x.name: math.prod(x.dims) for x in graph.initializer}
+        macs = sum(
+            kernels[node.input[1]] * positions[node.output[0]]
+            for node in graph.node
+            if node.op_type == "Conv"
+        )
+        assert macs == total_macs(mixes.layers(mix))
+
+
+def times_by(costs: host.HostCosts) -> list[tuple[list[LayerCost], float]]:
+    """What the calibration's networks would take on a host of these costs."""
+    networks = [mixes.layers(mix) for mix in mixes.mixes(host.NETWORKS)]
+    return [(layers, sum(costs.layer_ms(x) for x in layers)) for layers in networks]
+
+
+def test_the_fit_finds_the_costs_that_made_the_times() -> None:
+    times = times_by(TRUTH)
+    assert host.fit(times).costs.seconds == pytest.approx(TRUTH.seconds, rel=1e-6)
     rng = np.random.default_rng(0)
-    layers = [host._layer(*shape) for shape in host.LAYERS]
-    times = [(layer, layer_ms(layer, truth) * rng.normal(1, 0.03)) for layer in layers]
-    found = host.fit(times, "int8")
-    assert found.figures.step == 16
-    assert found.figures.macs_per_s == pytest.approx(truth.macs_per_s, rel=0.1)
-    assert found.figures.kernel_s == pytest.approx(truth.kernel_s, rel=0.2)
-    assert found.figures.gather_s == pytest.approx(truth.gather_s, rel=0.1)
-    assert found.median_error < 0.05
+    noisy = host.fit([(network, ms * rng.normal(1, 0.03)) for network, ms in times])
+    assert noisy.costs.seconds == pytest.approx(TRUTH.seconds, rel=0.3)
+    assert noisy.median_error < 0.05
+    assert min(host.fit([(x, 1.0) for x, _ in times]).costs.seconds) >= 0
 
 
 def test_this_host_is_measured_once_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = host._time((16, 16, 3), "int8", 1)
+    (layers, real), *_ = host.network_times("int8", threads=1, count=1)
+    assert layers
     assert 0 < real < 1000
-    truth = Figures(2e11, 2e10, 4e-6, 8, 1)
-    layers = [host._layer(*shape) for shape in host.LAYERS]
-    times = [(layer, layer_ms(layer, truth)) for layer in layers]
-    monkeypatch.setattr(host, "layer_times", lambda *_, **__: times)
+    times = times_by(TRUTH)
+    monkeypatch.setattr(host, "network_times", lambda *_, **__: times)
     monkeypatch.setenv("EDGEPOSE_CACHE", str(tmp_path))
     first = host.calibration("int8")
-    monkeypatch.setattr(host, "layer_times", None)  # not measured again
+    monkeypatch.setattr(host, "network_times", None)  # not measured again
     assert host.calibration("int8") == first
     estimator = open_estimator(load_target("host"))
-    assert estimator.origin == "calibrated on this host (roofline)"
-    assert estimator.figures == first.figures
+    assert estimator.origin == "calibrated on this host"
+    assert estimator.costs == first.costs
 
 
-def test_figures_of_a_disturbed_host_are_neither_used_nor_kept(
+def test_costs_of_a_disturbed_host_are_neither_used_nor_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layers = [host._layer(*shape) for shape in host.LAYERS]
-    wild = [(layer, 10.0 ** (n % 5)) for n, layer in enumerate(layers)]
-    monkeypatch.setattr(host, "layer_times", lambda *_, **__: wild)
+    wild = [(mixes.layers(mix), 10.0 ** (n % 5)) for n, mix in enumerate(mixes.mixes(20))]
+    monkeypatch.setattr(host, "network_times", lambda *_, **__: wild)
     monkeypatch.setenv("EDGEPOSE_CACHE", str(tmp_path))
-    with pytest.raises(EdgeposeError, match="misses its own single layers"):
+    with pytest.raises(EdgeposeError, match="misses the networks"):
         open_estimator(load_target("host"))
     assert list(tmp_path.rglob("*.json")) == []

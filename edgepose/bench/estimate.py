@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgepose.artifact import Artifact
 from edgepose.bench.record import LatencyEstimate, LayerEstimate
-from edgepose.cost.latency import Estimator, as_shipped, layer_ms, open_estimator
+from edgepose.cost.latency import Estimator, as_shipped, open_estimator
 from edgepose.cost.layers import LayerCost
 from edgepose.errors import EdgeposeError
 from edgepose.target import Target
@@ -32,7 +32,7 @@ def of_layers(layers: list[LayerCost], estimator: Estimator) -> LatencyEstimate:
         LayerEstimate(
             name=layer.name,
             kind=layer.kind,
-            ms=layer_ms(layer, estimator.figures),
+            ms=estimator.costs.layer_ms(layer),
             macs=layer.macs,
         )
         for layer in as_shipped(layers)

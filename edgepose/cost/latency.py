@@ -1,7 +1,8 @@
-"""How long a network takes on a target: a roofline over its layers, always labelled with its origin.
+"""How long a network takes on a target, always labelled with its origin.
 
-A layer takes the longest of its arithmetic (channels padded to what the kernels work in), its memory
-traffic and, on a CPU, gathering what its kernel covers, and a launch; a network takes the sum of its layers.
+An accelerator is a roofline: a layer takes the longer of its arithmetic (channels padded to what the kernels
+work in) and its memory traffic, and a launch. A host's CPU is calibrated (edgepose/cost/host.py). A network
+takes the sum of its layers.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 
@@ -24,12 +26,19 @@ BYTES = {"int8": 1, "fp16": 2, "fp32": 4}
 _FUSED = {"tensorrt": ("Add",)}  # runtimes that add in the convolution before
 
 
+class Costs(Protocol):
+    """What a device spends."""
+
+    def layer_ms(self, layer: LayerCost) -> float:
+        """One image through one layer, milliseconds."""
+        ...
+
+
 @dataclass(frozen=True)
-class Figures:
+class Roofline:
     """What a device does per second at one precision: attainable, not peak, where that is known.
 
     step: channels are padded to a multiple of it; value_bytes: of one activation or weight
-    gather_s: per output position and tap of a kernel larger than 1x1; what narrow layers take on a CPU
     """
 
     macs_per_s: float
@@ -38,21 +47,31 @@ class Figures:
     step: int
     value_bytes: int
     fused: tuple[str, ...] = ()
-    gather_s: float = 0.0
+
+    def layer_ms(self, layer: LayerCost) -> float:
+        if layer.kind in self.fused:
+            return 0.0
+        padded = float(layer.macs)
+        if layer.groups == 1 and layer.macs:
+            for count in (layer.in_channels, layer.channels):
+                padded *= math.ceil(count / self.step) * self.step / count
+        arithmetic_s = padded / self.macs_per_s
+        traffic_s = layer.values_moved * self.value_bytes / self.bytes_per_s
+        return (max(arithmetic_s, traffic_s) + self.kernel_s) * 1e3
 
 
 @dataclass(frozen=True)
 class Estimator:
-    """figures, where they come from in words, and how far off their estimates may be: `band` is a
+    """costs, where they come from in words, and how far off their estimates may be: `band` is a
     share of the estimate, None where nothing was measured."""
 
     target: str
-    figures: Figures
+    costs: Costs
     origin: str
     band: float | None
 
     def latency_ms(self, layers: Iterable[LayerCost]) -> float:
-        return sum(layer_ms(layer, self.figures) for layer in as_shipped(layers))
+        return sum(self.costs.layer_ms(layer) for layer in as_shipped(layers))
 
     def text(self, layers: Sequence[LayerCost]) -> str:
         """E.g. "2.10 ms (1.47 to 2.73), estimated (roofline)"."""
@@ -61,23 +80,6 @@ class Estimator:
             return f"{value:.2f} ms, {self.origin}"
         low, high = value * max(0.0, 1 - self.band), value * (1 + self.band)
         return f"{value:.2f} ms ({low:.2f} to {high:.2f}), {self.origin}"
-
-
-def layer_ms(layer: LayerCost, figures: Figures) -> float:
-    """One image through one layer, milliseconds."""
-    if layer.kind in figures.fused:
-        return 0.0
-    padded = float(layer.macs)
-    if layer.groups == 1 and layer.macs:
-        for count in (layer.in_channels, layer.channels):
-            padded *= math.ceil(count / figures.step) * figures.step / count
-    arithmetic_s = padded / figures.macs_per_s
-    traffic_s = layer.values_moved * figures.value_bytes / figures.bytes_per_s
-    gather_s = 0.0
-    if layer.groups == 1 and layer.weights:
-        taps = layer.weights // (layer.in_channels * layer.channels)
-        gather_s = (taps > 1) * taps * math.prod(layer.output_hw) * figures.gather_s
-    return (max(arithmetic_s, traffic_s, gather_s) + figures.kernel_s) * 1e3
 
 
 def as_shipped(layers: Iterable[LayerCost]) -> list[LayerCost]:
@@ -115,11 +117,11 @@ def open_estimator(target: Target) -> Estimator:
         from edgepose.cost.host import host_estimator  # onnxruntime only where it is asked
 
         return host_estimator(target)
-    figures = stated_figures(target, target.precision)
+    roofline = stated_roofline(target, target.precision)
     hardware = target.hardware
     assert hardware is not None, "it has figures"
     if hardware.device is None:
-        return Estimator(target.name, figures, "estimated (roofline, never checked)", None)
+        return Estimator(target.name, roofline, "estimated (roofline, never checked)", None)
     checks = check_published(target)
     worst = max((abs(check.error) for check in checks), default=None)
     if worst is None:
@@ -134,10 +136,10 @@ def open_estimator(target: Target) -> Estimator:
             f"was published ({lines})",
             fix="use budget.macs or budget.size_mb, or measure on the device: edgepose bench --device",
         )
-    return Estimator(target.name, figures, "estimated (roofline)", AGREEMENT)
+    return Estimator(target.name, roofline, "estimated (roofline)", AGREEMENT)
 
 
-def stated_figures(target: Target, precision: Precision) -> Figures:
+def stated_roofline(target: Target, precision: Precision) -> Roofline:
     """A target file's `hardware` at a precision; EdgeposeError where it does not say enough."""
     hardware = target.hardware
     tops = {"int8": "int8_tops", "fp16": "fp16_tflops", "fp32": "fp32_tflops"}[precision]
@@ -151,7 +153,7 @@ def stated_figures(target: Target, precision: Precision) -> Figures:
             fix=f"add {missing} to the target's file, or ask a latency of another target",
         )
     multiple = target.channel_multiple
-    return Figures(
+    return Roofline(
         macs_per_s=hardware.attained * peak * 1e12 / 2,
         bytes_per_s=hardware.attained * hardware.bandwidth_gb_s * 1e9,
         kernel_s=hardware.kernel_overhead_us * 1e-6,
@@ -206,6 +208,5 @@ def check_published(target: Target) -> list[Check]:
 
 
 def _point_ms(target: Target, point: Point, overhead_us: float) -> float:
-    figures = stated_figures(target, point.precision)
-    figures = replace(figures, kernel_s=overhead_us * 1e-6)
-    return sum(layer_ms(layer, figures) for layer in _layers(point))
+    roofline = replace(stated_roofline(target, point.precision), kernel_s=overhead_us * 1e-6)
+    return sum(roofline.layer_ms(layer) for layer in _layers(point))
