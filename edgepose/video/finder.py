@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgepose.device.geometry import resampler
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import Runs
-from edgepose.input_sizes import choose_size
+from edgepose.device.input_sizes import choose_size
 from edgepose.predict import Contract, box_matrix, check_joints
 
 BATCH = 16

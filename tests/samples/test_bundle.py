@@ -38,6 +38,7 @@ from edgepose.report.record import (
     StageRecord,
 )
 from edgepose.report.schema import save_report
+from edgepose.variants import chosen, select, sizes_in
 from edgepose.video.finder import Finder, Model
 from tests.bench import networks
 
@@ -226,7 +227,7 @@ def damaged(source: Path, change: str) -> None:
         ("byte", "model.onnx was changed"),
         ("path", "leaves the artifact folder"),
         ("runtime", "no sample for the runtime 'abacus'"),
-        ("joints out", "to heatmaps; this one goes"),
+        ("joints out", "from an image to joints; this one goes"),
         ("sizes", "from one NCHW crop size"),
     ],
 )
@@ -318,6 +319,56 @@ def test_the_python_sample_finds_what_predict_finds(run: Path, tmp_path: Path) -
         np.testing.assert_allclose(values[:, :2], joints, atol=2e-3)
         np.testing.assert_allclose(values[:, 2], scores, atol=1e-3)
         assert "ONNX Runtime" in found["executor"]
+
+
+SIZES = [(64, 64), (96, 64), (48, 32)]
+BOXES = [(10.0, 20.0, 30.0, 40.0), (10.0, 20.0, 50.0, 70.0), (10.0, 20.0, 90.0, 170.0)]
+
+
+def predicted(artifact: Artifact, box: Sequence[float]) -> tuple[list[tuple[int, int]], np.ndarray]:
+    """The crop size that `edgepose predict` takes, and (J, 3): joints and scores of the heatmaps."""
+    each = [select(artifact, input_hw=hw, gives="heatmaps") for hw in sizes_in(artifact)]
+    models = [Model(onnx_mobile.open_executor(one), Contract.of_artifact(one)) for one in each]
+    found = Finder(models).find(read_image(PHOTO), np.array([box], dtype=float))
+    xy, score = found.joints()
+    return found.input_hw, np.concatenate([xy[0], score[0][:, None]], axis=1)
+
+
+@pytest.fixture(params=[False, True], ids=["heatmaps", "joints"])
+def several(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A bundle of three crop sizes, with whole-pose graphs of each or without."""
+    folder = tmp_path / "run" / "artifacts" / "several"
+    made = networks.bright_variants(folder, SIZES, joints=request.param)
+    write_report(tmp_path / "run", [made])
+    return bundle(folder, tmp_path / "several")
+
+
+def test_the_python_sample_gives_each_person_the_size_that_predict_gives(several: Path) -> None:
+    taken = []
+    for box in BOXES:
+        size, wanted = predicted(Artifact.load(several), box)
+        done = python_sample(several, PHOTO, "--box", ",".join(map(str, box)))
+        assert done.returncode == 0, done.stderr
+        found = np.array(list(json.loads(done.stdout)["joints"].values()))
+        np.testing.assert_allclose(found, wanted, atol=2e-3)
+        taken += size
+    assert taken == [(48, 32), (64, 64), (96, 64)]
+
+
+def test_a_whole_pose_graph_alone_is_bundled_and_run(tmp_path: Path) -> None:
+    made = networks.bright_variants(tmp_path / "a", SIZES[:1], joints=True)
+    with chosen(made, gives="joints") as whole:
+        folder = tmp_path / "run" / "artifacts" / "whole"
+        shutil.copytree(whole.folder, folder)
+        contents = [
+            Content(f.path, f.role, whole.folder / f.path, True) for f in whole.manifest.files
+        ]
+        write_report(tmp_path / "run", [Artifact.write(folder, whole.manifest, contents)])
+    out = bundle(folder, tmp_path / "out")
+    done = python_sample(out, PHOTO, "--box", box_text())
+    assert done.returncode == 0, done.stderr
+    found = np.array(list(json.loads(done.stdout)["joints"].values()))
+    np.testing.assert_allclose(found, predicted(made, BOX)[1], atol=2e-3)
 
 
 def test_the_python_sample_refuses_in_one_message(run: Path, tmp_path: Path) -> None:

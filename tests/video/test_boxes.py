@@ -10,7 +10,7 @@ import pytest
 
 from edgepose.device.codec import HeatmapCodec
 from edgepose.errors import EdgeposeError
-from edgepose.input_sizes import choose_size
+from edgepose.device.input_sizes import choose_size
 from edgepose.predict import Contract
 from edgepose.skeleton import COCO17, MPII16, Skeleton
 from edgepose.video.box_file import BoxFile
