@@ -394,7 +394,9 @@ def header_folder(variable: str, header: str, *places: str) -> Path:
     )
 
 
-def test_the_cpp_sample_compiles_and_finds_what_python_finds(run: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def cpp_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`pose`, compiled against this Python's ONNX Runtime."""
     compiler = shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("no C++ compiler here: install g++")
@@ -407,30 +409,50 @@ def test_the_cpp_sample_compiles_and_finds_what_python_finds(run: Path, tmp_path
     json_folder = header_folder(
         "JSON_INCLUDE", "nlohmann/json.hpp", "/usr/include", "/usr/local/include"
     )
+    folder = tmp_path_factory.mktemp("cpp")
     capi = Path(onnxruntime.__file__).parent / "capi"
     (library,) = capi.glob("libonnxruntime.so.*")
-    (tmp_path / "libonnxruntime.so.1").symlink_to(library)  # the name that it calls itself
-    out = bundle(run / "artifacts" / "onnx_mobile", tmp_path / "out")
-    sources = out / "samples" / "cpp"
+    (folder / "libonnxruntime.so.1").symlink_to(library)  # the name that it calls itself
+    sources = ROOT / "edgepose" / "samples" / "cpp"
     subprocess.run(
-        [compiler, "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-I", sources, "-isystem", ort,
-         "-isystem", json_folder, sources / "main.cpp", sources / "ort_engine.cpp", library,
-         f"-Wl,-rpath,{tmp_path}", "-o", tmp_path / "pose"],
+        [compiler, "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I", sources,
+         "-isystem", ort, "-isystem", json_folder, sources / "main.cpp", sources / "ort_engine.cpp",
+         library, f"-Wl,-rpath,{folder}", "-o", folder / "pose"],
         check=True,
     )  # fmt: skip
-    picture = cv2.imread(str(PHOTO))
-    cv2.imwrite(str(tmp_path / "photo.ppm"), picture)
+    return folder / "pose"
+
+
+def said_by_cpp(pose: Path, artifact: Path, box: Sequence[float]) -> dict[str, list[float]]:
+    picture = pose.with_name("photo.ppm")
+    cv2.imwrite(str(picture), cv2.imread(str(PHOTO)))
     done = subprocess.run(
-        [tmp_path / "pose", out, tmp_path / "photo.ppm", box_text()],
-        capture_output=True, text=True, check=True,
+        [pose, artifact, picture, ",".join(map(str, box))], capture_output=True, text=True, check=False
     )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
+    return {line[0]: [float(v) for v in line[1:]] for line in lines}
+
+
+def test_the_cpp_sample_finds_what_python_finds(
+    run: Path, tmp_path: Path, cpp_sample: Path
+) -> None:
+    out = bundle(run / "artifacts" / "onnx_mobile", tmp_path / "out")
     wanted = json.loads(python_sample(out, PHOTO, "--box", box_text()).stdout)["joints"]
-    assert [line[0] for line in lines] == list(wanted)
-    found = np.array([[float(v) for v in line[1:]] for line in lines])
-    np.testing.assert_allclose(found, np.array(list(wanted.values())), atol=5e-3)
+    found = said_by_cpp(cpp_sample, out, BOX)
+    assert list(found) == list(wanted)
+    np.testing.assert_allclose(list(found.values()), list(wanted.values()), atol=5e-3)
     broken = subprocess.run(
-        [tmp_path / "pose", tmp_path, "x", "1,2,3,4"], capture_output=True, text=True
+        [cpp_sample, tmp_path, "x", "1,2,3,4"], capture_output=True, text=True, check=False
     )
     assert broken.returncode == 2
     assert "artifact.json" in broken.stderr
+
+
+def test_the_cpp_sample_gives_each_person_the_size_that_predict_gives(
+    several: Path, cpp_sample: Path
+) -> None:
+    for box in BOXES:
+        _, wanted = predicted(Artifact.load(several), box)
+        found = said_by_cpp(cpp_sample, several, box)
+        np.testing.assert_allclose(list(found.values()), wanted, atol=5e-3)
