@@ -71,7 +71,8 @@ inline std::size_t chooseSize(Box box, const std::vector<Size>& sizes) {
     for (std::size_t i = 1; i < sizes.size(); ++i) {
         const double area = double(sizes[i].width) * sizes[i].height;
         const double least = double(sizes[best].width) * sizes[best].height;
-        if (least < wanted ? area > least : area >= wanted && area < least) best = i;
+        const bool better = least >= wanted ? area >= wanted && area < least : area > least;
+        if (better) best = i;
     }
     return best;
 }
