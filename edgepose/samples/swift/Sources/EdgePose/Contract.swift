@@ -13,6 +13,10 @@ public struct Contract: Decodable {
             }
             return shape[layout.distance(from: layout.startIndex, to: at)]
         }
+
+        func size() throws -> Size {
+            return Size(width: try side("W"), height: try side("H"))
+        }
     }
 
     public struct Skeleton: Decodable {
@@ -85,17 +89,16 @@ public struct Contract: Decodable {
         let whole = precision == nil ? all.filter { $0.gives == "joints" } : []
         let chosen = whole.isEmpty ? all.filter { $0.gives == "heatmaps" } : whole
         guard !chosen.isEmpty else { throw PoseError("artifact.json names no heatmaps") }
-        return try chosen.map { variant in
+        return try chosen.map { variant -> Network in
             guard variant.where == "graph", ["NCHW", Contract.joints].contains(variant.output.layout) else {
                 throw PoseError("this sample takes models from an image to heatmaps or joints")
             }
             let role = precision.map { "\($0)_\(variant.role)" } ?? variant.role
-            let wholePose = variant.gives == "joints"
+            var heatmap: Size?
+            if variant.gives == "heatmaps" { heatmap = try variant.output.size() }
             return Network(
                 package: try package(role), input: variant.input.name, output: variant.output.name,
-                size: Size(width: try variant.input.side("W"), height: try variant.input.side("H")),
-                heatmap: wholePose
-                    ? nil : Size(width: try variant.output.side("W"), height: try variant.output.side("H")))
+                size: try variant.input.size(), heatmap: heatmap)
         }
     }
 

@@ -24,7 +24,7 @@ public final class PoseEstimator {
     ) throws {
         contract = try Contract.read(folder)
         var models: [String: MLModel] = [:]
-        loaded = try contract.networks(precision: precision).map { network in
+        loaded = try contract.networks(precision: precision).map { network -> Loaded in
             if models[network.package] == nil {
                 let package = folder.appendingPathComponent(network.package)
                 models[network.package] = try MLModel(
@@ -84,7 +84,8 @@ public final class PoseEstimator {
             box: box, padding: contract.crop.padding, outWidth: size.width, outHeight: size.height,
             centers: centers)
         fill(one, Numerics.crop(image, matrix: matrix, outWidth: size.width, outHeight: size.height))
-        let (found, count) = (try predict(one), contract.skeleton.joints.count)
+        let found = try predict(one)
+        let count = contract.skeleton.joints.count
         guard let heatmap = one.network.heatmap else {
             let joints = try Numerics.readJoints(found, joints: count)
             return Numerics.toImage(joints, matrix: matrix, pitchX: 1.0, pitchY: 1.0)
