@@ -46,8 +46,8 @@ int decode_maps(const float* maps, int joints, int height, int width, int rule, 
 }
 
 int choose_size(double width, double height, const int* sides, int count) {
-    std::vector<Size> sizes;
-    for (int i = 0; i < count; ++i) sizes.push_back(Size{sides[2 * i], sides[2 * i + 1]});
+    std::vector<CropSize> sizes;
+    for (int i = 0; i < count; ++i) sizes.push_back(CropSize{sides[2 * i], sides[2 * i + 1]});
     return int(chooseSize(Box{3, 5, width, height}, sizes));
 }
 

@@ -53,9 +53,9 @@ struct Contract {
     int stride = 4;
     Rule rule = Rule::quarterPixel;
 
-    std::vector<Size> sizes() const {
-        std::vector<Size> out;
-        for (const Network& network : networks) out.push_back(Size{network.width, network.height});
+    std::vector<CropSize> sizes() const {
+        std::vector<CropSize> out;
+        for (const Network& network : networks) out.push_back(CropSize{network.width, network.height});
         return out;
     }
 };

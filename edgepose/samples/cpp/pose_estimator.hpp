@@ -56,7 +56,7 @@ private:
         return frame;
     }
 
-    std::vector<Size> sizes_;
+    std::vector<CropSize> sizes_;
     std::vector<std::unique_ptr<Engine>> engines_;
 };
 

@@ -36,8 +36,8 @@ struct Image {
     int red, green, blue;
 };
 
-// Of a crop, pixels.
-struct Size {
+// Pixels.
+struct CropSize {
     int width, height;
 };
 
@@ -64,7 +64,7 @@ inline Affine cropMatrix(Box box, double padding, int outWidth, int outHeight, b
 
 // Which of several crop sizes a person is looked at with: the one whose area is nearest above the box's (a
 // larger one only magnifies), else the largest. As `edgepose predict` chooses.
-inline std::size_t chooseSize(Box box, const std::vector<Size>& sizes) {
+inline std::size_t chooseSize(Box box, const std::vector<CropSize>& sizes) {
     if (sizes.empty()) throw std::invalid_argument("there is no crop size to choose from");
     const double wanted = box.width * box.height;
     std::size_t best = 0;

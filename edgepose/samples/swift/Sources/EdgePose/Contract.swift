@@ -14,8 +14,8 @@ public struct Contract: Decodable {
             return shape[layout.distance(from: layout.startIndex, to: at)]
         }
 
-        func size() throws -> Size {
-            return Size(width: try side("W"), height: try side("H"))
+        func size() throws -> CropSize {
+            return CropSize(width: try side("W"), height: try side("H"))
         }
     }
 
@@ -94,7 +94,7 @@ public struct Contract: Decodable {
                 throw PoseError("this sample takes models from an image to heatmaps or joints")
             }
             let role = precision.map { "\($0)_\(variant.role)" } ?? variant.role
-            var heatmap: Size?
+            var heatmap: CropSize?
             if variant.gives == "heatmaps" { heatmap = try variant.output.size() }
             return Network(
                 package: try package(role), input: variant.input.name, output: variant.output.name,
@@ -119,6 +119,6 @@ public struct Contract: Decodable {
 /// be of one package.
 struct Network {
     let package, input, output: String
-    let size: Size
-    let heatmap: Size?
+    let size: CropSize
+    let heatmap: CropSize?
 }

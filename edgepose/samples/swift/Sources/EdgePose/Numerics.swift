@@ -46,8 +46,8 @@ public struct Image {
     }
 }
 
-/// Of a crop, pixels.
-public struct Size {
+/// Pixels.
+public struct CropSize {
     public var width, height: Int
 }
 
@@ -91,7 +91,7 @@ public enum Numerics {
 
     /// Which of several crop sizes a person is looked at with: the one whose area is nearest above the
     /// box's (a larger one only magnifies), else the largest. As `edgepose predict` chooses.
-    public static func chooseSize(box: Box, sizes: [Size]) throws -> Int {
+    public static func chooseSize(box: Box, sizes: [CropSize]) throws -> Int {
         guard !sizes.isEmpty else { throw PoseError("there is no crop size to choose from") }
         let wanted = box.width * box.height
         var best = 0

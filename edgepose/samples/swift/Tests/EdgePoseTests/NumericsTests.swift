@@ -73,7 +73,7 @@ final class NumericsTests: XCTestCase {
 
     func testChoosesTheSizeThatFitsTheBox() throws {
         let sizes = stride(from: 0, to: Vectors.sizes.count, by: 2).map {
-            Size(width: Vectors.sizes[$0], height: Vectors.sizes[$0 + 1])
+            CropSize(width: Vectors.sizes[$0], height: Vectors.sizes[$0 + 1])
         }
         for (i, expected) in Vectors.chosen.enumerated() {
             let box = Box(x: 3, y: 5, width: Vectors.boxes[2 * i], height: Vectors.boxes[2 * i + 1])

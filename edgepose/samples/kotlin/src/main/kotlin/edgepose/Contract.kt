@@ -54,7 +54,7 @@ class Contract(json: JSONObject) {
 
     /** One for each crop size: whole-pose graphs where artifact.json lists them, else heatmaps. */
     val networks: List<Network>
-    val sizes: List<Size>
+    val sizes: List<CropSize>
 
     init {
         require(json.getInt("schema_version") == 1) { "artifact.json is of another version" }
@@ -66,7 +66,7 @@ class Contract(json: JSONObject) {
         networks = if (chosen.isEmpty()) listOf(main) else chosen.map {
             Network(it, it.getString("where"), paths.getValue(it.getString("role")))
         }
-        sizes = networks.map { Size(it.width, it.height) }
+        sizes = networks.map { CropSize(it.width, it.height) }
     }
 
     private fun objects(array: JSONArray): List<JSONObject> = List(array.length()) { array.getJSONObject(it) }

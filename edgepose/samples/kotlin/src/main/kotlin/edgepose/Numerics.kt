@@ -26,8 +26,8 @@ class Image(
     val left: Int, val top: Int, val columns: Int, val rows: Int
 )
 
-/** Of a crop, pixels. */
-data class Size(val width: Int, val height: Int)
+/** Pixels. */
+data class CropSize(val width: Int, val height: Int)
 
 /** How heatmaps are read: artifact.json's codec.rule. */
 enum class Rule { QUARTER_PIXEL, DARK, DARK_UDP }
@@ -57,7 +57,7 @@ object Numerics {
 
     /** Which of several crop sizes a person is looked at with: the one whose area is nearest above the
      * box's (a larger one only magnifies), else the largest. As `edgepose predict` chooses. */
-    fun chooseSize(box: Box, sizes: List<Size>): Int {
+    fun chooseSize(box: Box, sizes: List<CropSize>): Int {
         require(sizes.isNotEmpty()) { "there is no crop size to choose from" }
         val wanted = box.width * box.height
         var best = 0

@@ -74,7 +74,7 @@ class NumericsTest {
 
     @Test
     fun choosesTheSizeThatFitsTheBox() {
-        val sizes = List(Vectors.SIZES.size / 2) { Size(Vectors.SIZES[2 * it], Vectors.SIZES[2 * it + 1]) }
+        val sizes = List(Vectors.SIZES.size / 2) { CropSize(Vectors.SIZES[2 * it], Vectors.SIZES[2 * it + 1]) }
         for ((i, expected) in Vectors.CHOSEN.withIndex()) {
             val box = Box(3.0, 5.0, Vectors.BOXES[2 * i], Vectors.BOXES[2 * i + 1])
             assertEquals(expected, Numerics.chooseSize(box, sizes))
