@@ -16,7 +16,7 @@ from edgepose.artifact import Artifact, Content
 from edgepose.bundle_texts import licences, model_card
 from edgepose.device.files import replace_folder, write_atomic
 from edgepose.errors import EdgeposeError
-from edgepose.manifest import Header, RecipeContract, Scores, ScoreValue
+from edgepose.manifest import JOINTS_LAYOUT, Header, RecipeContract, Scores, ScoreValue
 from edgepose.report.record import ArtifactRecord, Report
 from edgepose.report.schema import FILE_NAME, load_report
 from edgepose.samples import LANGUAGES, LICENCE, licence, sample_files
@@ -75,16 +75,19 @@ def _check_supported(artifact: Artifact) -> None:
         )
     layout = "NHWC" if manifest.runtime == "coreml" else "NCHW"
     where = "graph" if manifest.runtime == "coreml" else "host"
+    whole = manifest.gives == "joints"
+    wanted = ("NHWC", JOINTS_LAYOUT, "graph") if whole else (layout, "NCHW", where)
     ports = (manifest.input.layout, manifest.output.layout, manifest.preprocessing.where)
-    heatmaps = manifest.output.shape[1:]
-    fixed = all(isinstance(side, int) for side in (*manifest.input.shape[1:], *heatmaps))
+    found = manifest.output.shape[1:]
+    fixed = all(isinstance(side, int) for side in (*manifest.input.shape[1:], *found))
     joints = len(manifest.skeleton.joints)
-    if ports != (layout, "NCHW", where) or not fixed or len(heatmaps) != 3 or heatmaps[0] != joints:
+    read = found == (joints, 3) if whole else len(found) == 3 and found[0] == joints
+    if ports != wanted or not fixed or not read:
         raise EdgeposeError(
             f"{manifest.name}: the samples run {manifest.runtime} models from one {layout} crop size "
-            f"(normalised by the {where}) to heatmaps; this one goes from {manifest.input.layout} "
-            f"{list(manifest.input.shape)} (by the {manifest.preprocessing.where}) to "
-            f"{manifest.output.layout} {list(manifest.output.shape)}",
+            f"(normalised by the {where}) to heatmaps, or from an image to joints; this one goes from "
+            f"{manifest.input.layout} {list(manifest.input.shape)} (by the "
+            f"{manifest.preprocessing.where}) to {manifest.output.layout} {list(manifest.output.shape)}",
             fix="export the plain form for this target",
         )
 

@@ -62,7 +62,8 @@ def model_card(artifact: Artifact, report: Report, row: ArtifactRecord) -> str:
             "",
             "## Other sizes, batches and outputs",
             "",
-            "The main file is described above; these are the same weights.",
+            "The main file is described above; these are the same weights. The samples give each person "
+            "the crop size that fits the box, and take joints where a file gives them.",
             "",
         ]
         lines += _table(header, [[cell[head] for head in header] for cell in cells])

@@ -81,7 +81,7 @@ def variants_in(artifact: Artifact) -> tuple[Variant, ...]:
 
 
 def sizes_in(artifact: Artifact) -> tuple[tuple[int, int], ...]:
-    """The crop sizes to choose from, see input_sizes.py."""
+    """The crop sizes to choose from, see device/input_sizes.py."""
     return tuple(dict.fromkeys(variant.input_hw for variant in variants_in(artifact)))
 
 

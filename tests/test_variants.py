@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from edgepose.artifact import Artifact, Content
 from edgepose.backends.common.contract import pose_header
+from edgepose.device.contract import load_contract, load_sizes
+from edgepose.device.input_sizes import choose_size
 from edgepose.errors import EdgeposeError
-from edgepose.input_sizes import choose_size
+from edgepose.manifest import Gives
 from edgepose.variants import (
     Variant,
     all_variants,
@@ -78,6 +80,28 @@ def test_what_is_not_named_is_the_main_files(artifact: Artifact) -> None:
     assert sizes_in(artifact) == (OWN, (96, 64))
     with pytest.raises(EdgeposeError, match="no variant for 64x64"):
         select(artifact, input_hw=(64, 64))
+
+
+@pytest.mark.parametrize("gives", ["joints", "heatmaps"])
+def test_the_device_reads_a_contract_for_each_size(artifact: Artifact, gives: Gives) -> None:
+    path = artifact.folder / "artifact.json"
+    document = json.loads(path.read_text())
+    if gives == "heatmaps":  # as an export without whole-pose graphs lists them
+        document["variants"] = [v for v in document["variants"] if v["gives"] == gives]
+        document["files"] = [f for f in document["files"] if not f["role"].endswith("joints")]
+        path.write_text(json.dumps(document))
+    found = load_sizes(str(artifact.folder))
+    assert [contract.input_hw for contract in found] == [OWN, (96, 64)]
+    for contract in found:
+        one = select(artifact, input_hw=contract.input_hw, batch=1, gives=gives)
+        assert contract.files == {f.role: str(one.folder / f.path) for f in one.manifest.files}
+        assert contract.read("model") == one.path("model").read_bytes()
+        assert (contract.gives, contract.fixed_batch) == (gives, 1)
+        assert contract.where == one.manifest.preprocessing.where
+        assert contract.output_name == one.manifest.output.name
+    del document["variants"]
+    path.write_text(json.dumps(document))
+    assert load_sizes(str(artifact.folder)) == [load_contract(str(artifact.folder))]
 
 
 def test_a_file_belongs_to_the_variant_that_its_role_ends_with(artifact: Artifact) -> None:

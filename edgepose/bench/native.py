@@ -150,11 +150,6 @@ class NativeProgram:
                 f"the native runner runs ONNX Runtime, {manifest.name} is a {manifest.runtime} artifact",
                 fix="give an artifact for onnx-android or host, or use a device with Python",
             )
-        if manifest.gives != "heatmaps":
-            raise EdgeposeError(
-                f"the native runner reads heatmaps, this file of {manifest.name} gives {manifest.gives}",
-                fix="leave out --output joints, or use a device with Python",
-            )
         roles = {entry.role: files[entry.path] for entry in manifest.files}
         sent["model"] = roles["model"]
         if manifest.precision == "int8" and "onnx" in roles:
@@ -181,7 +176,7 @@ def job_text(manifest: Manifest, asked: Mapping[str, Any], parts: Mapping[str, b
     sides = dict(zip(port.layout, port.shape, strict=True))
     lines = {
         "version": 1, "name": manifest.name, "precision": manifest.precision,
-        "input": port.name, "output": manifest.output.name,
+        "input": port.name, "output": manifest.output.name, "gives": manifest.gives,
         "height": sides["H"], "width": sides["W"],
         "rule": RULES[codec.to_codec().coding], "stride": codec.stride, "sigma": repr(codec.sigma),
         "mean": " ".join(map(repr, pre.mean)), "std": " ".join(map(repr, pre.std)),

@@ -6,16 +6,20 @@ import json
 import lzma
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+
+import numpy as np
 
 from .codec import HeatmapCodec
 from .coding import RULES, check_coding
 from .decode import heatmap_to_image_xy
 from .errors import DeviceError
 from .files import sha256_file
+from .geometry import normalise
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 MANIFEST = "artifact.json"
@@ -76,6 +80,14 @@ class Contract:
             return self.read("onnx" if "onnx" in self.files else "model")
         return expand(self.read("model"))
 
+    def prepare(self, crops: NDArray[np.uint8]) -> NDArray[Any]:
+        """crops: (N, H, W, 3) RGB -> normalised (N, 3, H, W) float32 in the model's channel order; the
+        crops themselves, in that order, where the graph normalises."""
+        ordered = crops if self.color == "RGB" else crops[..., ::-1]
+        if self.where == "graph":
+            return np.ascontiguousarray(ordered)
+        return normalise(ordered, self.mean, self.std)
+
     def find(
         self, output: NDArray[np.float32], matrices: NDArray[np.float64]
     ) -> Tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
@@ -84,6 +96,11 @@ class Contract:
         output: heatmaps (N, J, h, w), or joints (N, J, 3); matrices: of the crops, (2, 3) or (N, 2, 3)
         """
         if self.gives == "joints":
+            if not np.isfinite(output).all():
+                raise DeviceError(
+                    "joints hold NaN or infinity",
+                    fix="check the model's weights and its input; such an output has no joints",
+                )
             crop_xy = output[..., :2].copy()
             return crop_xy, heatmap_to_image_xy(crop_xy, matrices, 1.0), output[..., 2].copy()
         xy, score = self.codec.decode(output)
@@ -93,6 +110,46 @@ class Contract:
 
 def load_contract(folder: str, *, verify: bool = True) -> Contract:
     """Read `folder`/artifact.json; with `verify`, every file must be what it says."""
+    return _load(folder, lambda manifest: [manifest], verify=verify)[0]
+
+
+def load_sizes(folder: str) -> List[Contract]:
+    """For one person at a time, a contract for each crop size, to choose from with `choose_size`.
+
+    Whole-pose graphs where artifact.json lists them, else heatmaps; the main file alone where it lists
+    no variants. Every file of theirs must be what it says.
+    """
+    return _load(folder, _sizes, verify=True)
+
+
+def _sizes(manifest: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """The manifest as if each of those variants were the main one."""
+    variants = [v for v in manifest.get("variants", ()) if v["batch"] == 1]
+    whole = [v for v in variants if v["gives"] == "joints"]
+    return [_as_variant(manifest, v) for v in whole or variants] or [manifest]
+
+
+def _as_variant(manifest: Dict[str, Any], variant: Dict[str, Any]) -> Dict[str, Any]:
+    """Its files are those whose roles end as its model's does, see manifest.VariantContract."""
+    ends = {v["role"][len("model") :] for v in manifest["variants"]}
+    suffix = variant["role"][len("model") :]
+    files = []
+    for entry in manifest["files"]:
+        role = entry["role"]
+        if max((end for end in ends if role.endswith(end)), key=len, default="") == suffix:
+            files.append({**entry, "role": role[: len(role) - len(suffix)]})
+    return {
+        **manifest,
+        "input": variant["input"],
+        "output": variant["output"],
+        "preprocessing": {**manifest["preprocessing"], "where": variant["where"]},
+        "files": files,
+    }
+
+
+def _load(
+    folder: str, parts: Callable[[Dict[str, Any]], List[Dict[str, Any]]], *, verify: bool
+) -> List[Contract]:
     path = os.path.join(folder, MANIFEST)
     try:
         with open(path, "rb") as stream:
@@ -105,7 +162,7 @@ def load_contract(folder: str, *, verify: bool = True) -> Contract:
     except ValueError as error:
         raise DeviceError("{} is not JSON: {}".format(path, error), fix=_AGAIN) from error
     try:
-        return _contract(folder, manifest, verify=verify)
+        return [_contract(folder, part, verify=verify) for part in parts(manifest)]
     except (KeyError, TypeError, AttributeError) as error:
         raise DeviceError("{} lacks {}".format(path, error), fix=_AGAIN) from error
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     class Engine(Protocol):
         """A network, loaded. `infer` returns when its result is in memory; the array that it
-        returns may be reused by the next call. images: as `work.prepare` gives them
+        returns may be reused by the next call. images: as `Contract.prepare` gives them
 
         stand_in: executes the file, but is not the runtime that it was made for
         build:    {"seconds", "cached", ...} where something was built on the board, else {}

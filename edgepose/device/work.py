@@ -24,7 +24,7 @@ from .contract import load_contract
 from .engine_settings import MAIN
 from .errors import DeviceError
 from .files import write_atomic
-from .geometry import box_to_crop, crop_matrix, normalise, region_wh, resampler
+from .geometry import box_to_crop, crop_matrix, region_wh, resampler
 from .pack import read_pack
 from .power import Sensors
 from .runtimes import open_engine
@@ -101,14 +101,6 @@ class _Samples:
         self._stream.close()
 
 
-def prepare(contract: Contract, crops: NDArray[np.uint8]) -> NDArray[Any]:
-    """Normalised (N, 3, H, W) float32 in the model's channel order; the crops where the graph does that."""
-    ordered = crops if contract.color == "RGB" else crops[..., ::-1]
-    if contract.where == "graph":
-        return np.ascontiguousarray(ordered)
-    return normalise(ordered, contract.mean, contract.std)
-
-
 def find_joints(
     contract: Contract,
     engine: Engine,
@@ -132,7 +124,7 @@ def find_joints(
         full = part
         if engine.fixed_batch and len(part) < size:  # the last one, filled up
             full = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
-        output = engine.infer(prepare(contract, full))[: len(part)]
+        output = engine.infer(contract.prepare(full))[: len(part)]
         found.append(contract.find(output, matrices[start : start + size]))
         report("score", min(start + size, len(crops)), len(crops))
     crop_xy, image_xy, score = (np.concatenate(parts) for parts in zip(*found))  # noqa: B905
@@ -151,7 +143,7 @@ def frame_to_joints(contract: Contract, engine: Engine) -> Callable[[], NDArray[
         square = out_wh[0] == out_wh[1]
         region = (size, size) if square else region_wh(box[2:], size, out_wh)
         matrix = crop_matrix(center, region, out_wh, alignment=contract.codec.alignment)
-        output = engine.infer(prepare(contract, resample(frame, matrix, out_hw)[None]))
+        output = engine.infer(contract.prepare(resample(frame, matrix, out_hw)[None]))
         return contract.find(output, matrix)[1]
 
     return once
@@ -215,7 +207,7 @@ class _Work:
         noise = np.random.default_rng(0).integers(
             0, 256, (batch, *contract.input_hw, 3), dtype=np.uint8
         )
-        images = prepare(contract, noise)
+        images = contract.prepare(noise)
         start = time.perf_counter_ns()
         engine.infer(images)
         self.result["first_inference_ms"] = (time.perf_counter_ns() - start) / 1e6

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.device.geometry import resampler
+from edgepose.device.input_sizes import choose_size
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import Runs
-from edgepose.input_sizes import choose_size
 from edgepose.predict import Contract, box_matrix, check_joints
 
 BATCH = 16

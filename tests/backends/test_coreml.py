@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,7 @@ from edgepose.artifact import Artifact
 from edgepose.backends.coreml import emit, open_executor, package_folder
 from edgepose.backends.lint.subject import lint_artifact
 from edgepose.backends.mil.convert import INPUT_NAME
-from edgepose.backends.mil.interleave import use_pixel_shuffle
-from edgepose.backends.mil.interpreter import Interpreter, Results
-from edgepose.backends.mil.load import Operation, load_program, model_path
+from edgepose.backends.mil.load import load_program, model_path
 from edgepose.device.codec import HeatmapCodec
 from edgepose.device.geometry import normalise
 from edgepose.errors import EdgeposeError
@@ -30,6 +27,7 @@ from edgepose.quant.graph import finish, int8_graph, prepare_calibration
 from edgepose.skeleton import MPII16
 from edgepose.target import Target, load_target
 from edgepose.variants import all_variants
+from tests.backends.forced import compare, heatmap_step
 from tests.networks import short
 
 HW = (64, 96)
@@ -121,54 +119,19 @@ def test_the_heads_output_stays_float(artifact: Artifact) -> None:
     assert output.shape == (1, 16, HW[0] // 4, HW[1] // 4)
 
 
-class Forced(Interpreter):
-    """Compares each quantized tensor with torch's, then goes on from torch's.
-
-    One step of difference deep inside a network grows in the layers behind it; with the same input
-    at every step the difference is that of the operators alone.
-    """
-
-    wanted: Iterator[np.ndarray]
-    steps_off: list[tuple[int, float]]
-
-    def step(self, op: Operation, arguments: Mapping[str, Any]) -> Results:
-        results = super().step(op, arguments)
-        if op.kind != "quantize":
-            return results
-        codes = torch.from_numpy(next(self.wanted))
-        (name, got), *_ = results.items()
-        off = (got.to(torch.int32) - codes.to(torch.int32)).abs()
-        self.steps_off.append((int(off.max()), float((off > 0).float().mean())))
-        return {name: codes}
-
-
-def test_w8a8_is_within_one_step_of_the_grid_everywhere(
+def test_every_quantized_tensor_of_w8a8_is_within_one_step_of_torchs(
     artifact: Artifact, quantized: PoseModel, crops: np.ndarray
 ) -> None:
-    graph = use_pixel_shuffle(int8_graph(quantized, batch=1))
-    codes: list[np.ndarray] = []
-
-    class Recording(torch.fx.Interpreter):
-        def run_node(self, n: torch.fx.Node) -> Any:
-            value = super().run_node(n)
-            if str(n.target).startswith("quantized_decomposed.quantize_per_tensor"):
-                codes.append(value.numpy())
-            return value
-
-    pre = quantized.spec.preprocessing
-    with torch.no_grad():
-        image = torch.from_numpy(normalise(crops[:1], pre.mean, pre.std))
-        heatmaps = Recording(graph).run(image).numpy()
-    forced = Forced.load(package_folder(artifact))
-    forced.wanted, forced.steps_off = iter(codes), []
-    got = forced.run({INPUT_NAME: crops[:1].transpose(0, 3, 1, 2)})["heatmaps"]
-    assert len(forced.steps_off) == len(codes) > 10
-    assert max(largest for largest, _ in forced.steps_off) <= 1
-    assert max(share for _, share in forced.steps_off) < 0.05
-    assert relative_error(got, heatmaps) < 2e-3
+    """Each from the same quantized tensors; whole ResNet-18 and HRNet-W32: tests/slow/test_mil_agrees.py."""
+    found = compare(package_folder(artifact), quantized, crops[:3])
+    assert found.tensors > 10
+    assert found.steps == 1, "off by one somewhere, as roundings are, and by more nowhere"
+    assert found.share < 0.01
+    assert found.image_share < 0.1, "normalised in fp16, whose step is a twentieth of the grid's"
+    assert found.heatmap_steps < 0.1
 
 
-def test_w8a8_is_as_close_to_float_as_the_int8_graph_is(
+def test_w8a8_as_a_whole_is_as_close_to_float_as_the_int8_graph_is(
     artifact: Artifact, quantized: PoseModel, crops: np.ndarray
 ) -> None:
     in_torch = TorchExecutor(int8_graph(quantized), quantized.spec).run(crops)
@@ -177,7 +140,10 @@ def test_w8a8_is_as_close_to_float_as_the_int8_graph_is(
     assert executor.description == "MIL interpreter, Core ML not run (coremltools 9.0)"
     got = executor.run(crops)
     assert got.dtype == np.float32
-    assert relative_error(got, in_float) < 1.2 * relative_error(in_torch, in_float)
+    own = relative_error(in_torch, in_float)
+    assert relative_error(got, in_float) < 1.2 * own
+    assert relative_error(got, in_torch) < 1.5 * own, "one step grows, see docs/adr/0007"
+    assert np.mean(np.abs(got - in_torch) <= heatmap_step(in_torch)) > 0.75
 
 
 def test_a_float_package_of_the_training_form_equals_torch(
@@ -338,12 +304,14 @@ def test_ios15_is_fp16_and_refuses_int8(
 @pytest.mark.skipif(sys.platform != "darwin", reason="Core ML runs on macOS only; never run yet")
 @pytest.mark.parametrize("precision", ["int8", "fp16"])
 def test_core_ml_agrees_with_the_interpreter(
-    artifact: Artifact, crops: np.ndarray, precision: str
+    artifact: Artifact, quantized: PoseModel, crops: np.ndarray, precision: str
 ) -> None:
     apple = open_executor(artifact, engine="coreml", precision=precision).run(crops)
     ours = open_executor(artifact, engine="mil", precision=precision).run(crops)
     # INT8 turns a rounding into a step of the grid, and that one others: as much as the grid itself.
-    assert relative_error(apple, ours) < (5e-3 if precision == "fp16" else 0.1)
+    in_float = TorchExecutor(quantized.module(), quantized.spec).run(crops)
+    own = relative_error(ours, in_float)
+    assert relative_error(apple, ours) < (5e-3 if precision == "fp16" else 1.5 * own)
 
 
 @pytest.mark.skipif(sys.platform != "darwin", reason="Core ML runs on macOS only; never run yet")

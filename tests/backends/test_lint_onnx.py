@@ -333,6 +333,18 @@ def test_channels_that_are_padded(width: int, level: str | None) -> None:
             "second",
         }  # not the head: its channels are joints
         assert "20 INT8 channels" in found[0].reason
+    if level == "note":
+        assert found[0].reason.startswith("2 INT8 convolutions are padded to multiples of 32 ")
+
+
+def test_a_single_padded_channel_count_reads_as_one() -> None:
+    net = Net(width=WIDTH)
+    wide = net.pair(net.add("Relu", net.conv(net.trunk(), 40, WIDTH, name="third"), name="relu3"))
+    net.conv(wide, JOINTS, 40, name="heatmaps")
+    (found,) = by_rule(tensorrt.lint(net.bytes(), XAVIER), "channels")
+    assert found.reason == (
+        "one INT8 convolution is padded to a multiple of 32 channels: third from 40"
+    )
 
 
 def deconvolution(**attributes: Any) -> bytes:

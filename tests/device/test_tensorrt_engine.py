@@ -21,7 +21,6 @@ from edgepose.device.engine_layers import layers_of
 from edgepose.device.engine_settings import MAIN, cache_for, forms_of, may_use_dla, settings_of
 from edgepose.device.errors import DeviceError
 from edgepose.device.trtexec_engine import TrtexecEngine, parse_times, parse_version
-from edgepose.device.work import prepare
 
 _spec = importlib.util.spec_from_file_location(
     "edgepose_tensorrt_double", Path(__file__).with_name("tensorrt_double.py")
@@ -138,10 +137,10 @@ def test_a_whole_pose_graph_takes_the_image_as_it_is(contract, tmp_path):
     shapes = {"image": (1, 8, 8, 3), "heatmaps": (1, 2, 3)}
     whole = replace(contract, gives="joints", where="graph")
     crops = np.full((1, 8, 8, 3), 200, np.uint8)
-    assert prepare(whole, crops).dtype == np.uint8
-    np.testing.assert_array_equal(prepare(replace(whole, color="BGR"), crops), crops[..., ::-1])
+    assert whole.prepare(crops).dtype == np.uint8
+    np.testing.assert_array_equal(replace(whole, color="BGR").prepare(crops), crops[..., ::-1])
     engine, _, lib = make(whole, tmp_path, shapes=shapes, image=np.uint8)
-    joints = engine.infer(prepare(whole, crops))
+    joints = engine.infer(whole.prepare(crops))
     assert {len(block) for block in lib.device.values()} == {192, 24}
     crop_xy, image_xy, score = whole.find(joints, np.array([[2.0, 0, 10], [0, 2, 20]]))
     assert (crop_xy == 200).all()

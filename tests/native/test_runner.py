@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
-from edgepose.artifact import Artifact
+from edgepose.artifact import Artifact, Content
 from edgepose.backends.onnx_mobile import open_executor
 from edgepose.bench.board import Board
 from edgepose.bench.latency import Plan
-from edgepose.bench.native import SOURCES, NativeProgram, pack_arrays
+from edgepose.bench.native import SOURCES, pack_arrays
 from edgepose.bench.on_device import PARTIAL, bench_there
 from edgepose.bench.record import BenchRecord, load_record
 from edgepose.bench.transports.local import Local
@@ -29,6 +30,7 @@ from edgepose.device.pack import Pack, pack_bytes
 from edgepose.errors import EdgeposeError
 from edgepose.manifest import CodecContract
 from edgepose.target import load_target
+from edgepose.variants import chosen
 from tests.bench import fakes, networks
 
 PLAN = Plan(warmup=3, max_warmup=9, calls=100, seconds=0.0)
@@ -114,6 +116,54 @@ def test_the_same_joints_and_the_same_json(
     assert native.conditions.python == "none (native runner)"
 
 
+@pytest.mark.parametrize("color", ["RGB", "BGR"])
+def test_a_whole_pose_graph_gives_the_python_runners_joints(
+    tmp_path: Path, runner: Path, color: str
+) -> None:
+    made = networks.bright_variants(tmp_path / "made", [(64, 64)], joints=True)
+    path = made.folder / "artifact.json"
+    path.write_text(path.read_text().replace('"RGB"', f'"{color}"'))
+    with chosen(Artifact.load(made.folder), gives="joints") as whole:
+        assert whole.manifest.preprocessing.color == color
+        records = {
+            kind: bench(whole, tmp_path / kind, program)
+            for kind, program in (("native", runner), ("python", None))
+        }
+    folders = {kind: next((tmp_path / kind).glob("it's a board/jobs/*")) for kind in records}
+    joints = {kind: dict(np.load(folders[kind] / "joints.npz")) for kind in records}
+    for key, found in joints["native"].items():
+        tolerance = 1e-3 if key == "image_xy" else 0.0
+        np.testing.assert_allclose(found, joints["python"][key], rtol=0, atol=tolerance)
+        assert found.shape == joints["python"][key].shape
+    assert np.ptp(joints["native"]["crop_xy"]) > 10, "joints all over the crops"
+    native = records["native"]
+    assert native.metrics == records["python"].metrics
+    assert native.metrics["pckh@0.5"].value == pytest.approx(100.0)
+    assert native.device is not None
+    assert native.device.joints_vs_host is not None
+    assert native.device.joints_vs_host.p99 < 1e-3
+    assert len(native.model_samples_ms) == len(native.end_to_end_samples_ms) == PLAN.calls
+
+
+def test_a_model_that_gives_something_else_is_refused(tmp_path: Path, runner: Path) -> None:
+    """Heatmaps where artifact.json says joints."""
+    made = networks.bright_variants(tmp_path / "made", [(64, 64)], joints=True)
+    with chosen(made, gives="joints") as whole:
+        model = onnx.load_from_string(whole.path("model").read_bytes())
+        concat = model.graph.node[-1]
+        model.graph.node.append(onnx.helper.make_node("Unsqueeze", ["xys", "three"], ["joints"]))
+        concat.output[0] = "xys"
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([3]), "three"))
+        model.graph.output[0].type.tensor_type.shape.dim.add().dim_value = 1
+        (whole.folder / whole.manifest.files[0].path).write_bytes(model.SerializeToString())
+        contents = [
+            Content(f.path, f.role, whole.folder / f.path, f.counted) for f in whole.manifest.files
+        ]
+        broken = Artifact.write(tmp_path / "broken", whole.manifest, contents)
+    with refused("the output of bright is not float joints", "export again"):
+        bench(broken, tmp_path, runner, host=None)
+
+
 def test_info_says_what_the_python_runner_says(runner: Path) -> None:
     library = str(runner.with_name("libonnxruntime.so"))
     done = subprocess.run(
@@ -151,9 +201,10 @@ def test_a_fixed_batch_is_filled_up(tmp_path: Path, runner: Path) -> None:
 
 
 def _job_of(board: Path) -> Path:
-    """The job that a benchmark left on its board."""
+    """The job that a benchmark left on its board; not the one without crops that times once more."""
     files = [path for path in (board / "files").iterdir() if path.stat().st_size < 10_000]
-    return next(path for path in files if path.read_bytes().startswith(b"version 1\n"))
+    jobs = [path for path in files if path.read_bytes().startswith(b"version 1\n")]
+    return next(path for path in jobs if b"\npack " in path.read_bytes())
 
 
 def _run(words: list[str], job: Path, out: Path, library: Path) -> tuple[int, dict[str, Any]]:
@@ -271,21 +322,6 @@ def test_what_a_file_must_be_to_be_sent(tmp_path: Path) -> None:
             path.unlink()
         with refused(problem, "edgepose runner --native"):
             Board(Local(), runner=path)
-
-
-def test_a_whole_pose_graph_is_not_sent(artifact: Artifact, tmp_path: Path) -> None:
-    """It would be decoded a second time: said before anything travels."""
-    path = tmp_path / "runner"
-    path.write_bytes(b"\x7fELF")
-    (tmp_path / "libonnxruntime.so").write_bytes(b"")
-    document = json.loads((artifact.folder / "artifact.json").read_text())
-    document["output"].update(layout="NJ3", shape=["batch", 16, 3])
-    files = {entry["path"]: b"" for entry in document["files"]}
-    files["artifact.json"] = json.dumps(document).encode()
-    with refused(
-        "the native runner reads heatmaps, this file of bright-spot gives joints", "--output"
-    ):
-        NativeProgram(path).translate(files)
 
 
 def test_the_pack_without_zip() -> None:

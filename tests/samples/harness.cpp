@@ -44,4 +44,18 @@ int decode_maps(const float* maps, int joints, int height, int width, int rule, 
 } catch (const std::exception&) {
     return 1;
 }
+
+int choose_size(double width, double height, const int* sides, int count) {
+    std::vector<CropSize> sizes;
+    for (int i = 0; i < count; ++i) sizes.push_back(CropSize{sides[2 * i], sides[2 * i + 1]});
+    return int(chooseSize(Box{3, 5, width, height}, sizes));
+}
+
+int joints_of(const float* values, int count, int joints, const double* matrix, float* out) try {
+    const auto found = toImage(readJoints({values, values + count}, joints), affine(matrix), 1.0, 1.0);
+    std::memcpy(out, found.data(), found.size() * sizeof(Joint));
+    return 0;
+} catch (const std::exception&) {
+    return 1;
+}
 }

@@ -38,6 +38,7 @@ from edgepose.report.record import (
     StageRecord,
 )
 from edgepose.report.schema import save_report
+from edgepose.variants import chosen, select, sizes_in
 from edgepose.video.finder import Finder, Model
 from tests.bench import networks
 
@@ -226,7 +227,7 @@ def damaged(source: Path, change: str) -> None:
         ("byte", "model.onnx was changed"),
         ("path", "leaves the artifact folder"),
         ("runtime", "no sample for the runtime 'abacus'"),
-        ("joints out", "to heatmaps; this one goes"),
+        ("joints out", "from an image to joints; this one goes"),
         ("sizes", "from one NCHW crop size"),
     ],
 )
@@ -320,6 +321,56 @@ def test_the_python_sample_finds_what_predict_finds(run: Path, tmp_path: Path) -
         assert "ONNX Runtime" in found["executor"]
 
 
+SIZES = [(64, 64), (96, 64), (48, 32)]
+BOXES = [(10.0, 20.0, 30.0, 40.0), (10.0, 20.0, 50.0, 70.0), (10.0, 20.0, 90.0, 170.0)]
+
+
+def predicted(artifact: Artifact, box: Sequence[float]) -> tuple[list[tuple[int, int]], np.ndarray]:
+    """The crop size that `edgepose predict` takes, and (J, 3): joints and scores of the heatmaps."""
+    each = [select(artifact, input_hw=hw, gives="heatmaps") for hw in sizes_in(artifact)]
+    models = [Model(onnx_mobile.open_executor(one), Contract.of_artifact(one)) for one in each]
+    found = Finder(models).find(read_image(PHOTO), np.array([box], dtype=float))
+    xy, score = found.joints()
+    return found.input_hw, np.concatenate([xy[0], score[0][:, None]], axis=1)
+
+
+@pytest.fixture(params=[False, True], ids=["heatmaps", "joints"])
+def several(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A bundle of three crop sizes, with whole-pose graphs of each or without."""
+    folder = tmp_path / "run" / "artifacts" / "several"
+    made = networks.bright_variants(folder, SIZES, joints=request.param)
+    write_report(tmp_path / "run", [made])
+    return bundle(folder, tmp_path / "several")
+
+
+def test_the_python_sample_gives_each_person_the_size_that_predict_gives(several: Path) -> None:
+    taken = []
+    for box in BOXES:
+        size, wanted = predicted(Artifact.load(several), box)
+        done = python_sample(several, PHOTO, "--box", ",".join(map(str, box)))
+        assert done.returncode == 0, done.stderr
+        found = np.array(list(json.loads(done.stdout)["joints"].values()))
+        np.testing.assert_allclose(found, wanted, atol=2e-3)
+        taken += size
+    assert taken == [(48, 32), (64, 64), (96, 64)]
+
+
+def test_a_whole_pose_graph_alone_is_bundled_and_run(tmp_path: Path) -> None:
+    made = networks.bright_variants(tmp_path / "a", SIZES[:1], joints=True)
+    with chosen(made, gives="joints") as whole:
+        folder = tmp_path / "run" / "artifacts" / "whole"
+        shutil.copytree(whole.folder, folder)
+        contents = [
+            Content(f.path, f.role, whole.folder / f.path, True) for f in whole.manifest.files
+        ]
+        write_report(tmp_path / "run", [Artifact.write(folder, whole.manifest, contents)])
+    out = bundle(folder, tmp_path / "out")
+    done = python_sample(out, PHOTO, "--box", box_text())
+    assert done.returncode == 0, done.stderr
+    found = np.array(list(json.loads(done.stdout)["joints"].values()))
+    np.testing.assert_allclose(found, predicted(made, BOX)[1], atol=2e-3)
+
+
 def test_the_python_sample_refuses_in_one_message(run: Path, tmp_path: Path) -> None:
     out = bundle(run / "artifacts" / "onnx_mobile", tmp_path / "out")
     for words, text in (
@@ -343,7 +394,9 @@ def header_folder(variable: str, header: str, *places: str) -> Path:
     )
 
 
-def test_the_cpp_sample_compiles_and_finds_what_python_finds(run: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def cpp_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`pose`, compiled against this Python's ONNX Runtime."""
     compiler = shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("no C++ compiler here: install g++")
@@ -356,30 +409,50 @@ def test_the_cpp_sample_compiles_and_finds_what_python_finds(run: Path, tmp_path
     json_folder = header_folder(
         "JSON_INCLUDE", "nlohmann/json.hpp", "/usr/include", "/usr/local/include"
     )
+    folder = tmp_path_factory.mktemp("cpp")
     capi = Path(onnxruntime.__file__).parent / "capi"
     (library,) = capi.glob("libonnxruntime.so.*")
-    (tmp_path / "libonnxruntime.so.1").symlink_to(library)  # the name that it calls itself
-    out = bundle(run / "artifacts" / "onnx_mobile", tmp_path / "out")
-    sources = out / "samples" / "cpp"
+    (folder / "libonnxruntime.so.1").symlink_to(library)  # the name that it calls itself
+    sources = ROOT / "edgepose" / "samples" / "cpp"
     subprocess.run(
-        [compiler, "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-I", sources, "-isystem", ort,
-         "-isystem", json_folder, sources / "main.cpp", sources / "ort_engine.cpp", library,
-         f"-Wl,-rpath,{tmp_path}", "-o", tmp_path / "pose"],
+        [compiler, "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I", sources,
+         "-isystem", ort, "-isystem", json_folder, sources / "main.cpp", sources / "ort_engine.cpp",
+         library, f"-Wl,-rpath,{folder}", "-o", folder / "pose"],
         check=True,
     )  # fmt: skip
-    picture = cv2.imread(str(PHOTO))
-    cv2.imwrite(str(tmp_path / "photo.ppm"), picture)
+    return folder / "pose"
+
+
+def said_by_cpp(pose: Path, artifact: Path, box: Sequence[float]) -> dict[str, list[float]]:
+    picture = pose.with_name("photo.ppm")
+    cv2.imwrite(str(picture), cv2.imread(str(PHOTO)))
     done = subprocess.run(
-        [tmp_path / "pose", out, tmp_path / "photo.ppm", box_text()],
-        capture_output=True, text=True, check=True,
+        [pose, artifact, picture, ",".join(map(str, box))], capture_output=True, text=True, check=False
     )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
+    return {line[0]: [float(v) for v in line[1:]] for line in lines}
+
+
+def test_the_cpp_sample_finds_what_python_finds(
+    run: Path, tmp_path: Path, cpp_sample: Path
+) -> None:
+    out = bundle(run / "artifacts" / "onnx_mobile", tmp_path / "out")
     wanted = json.loads(python_sample(out, PHOTO, "--box", box_text()).stdout)["joints"]
-    assert [line[0] for line in lines] == list(wanted)
-    found = np.array([[float(v) for v in line[1:]] for line in lines])
-    np.testing.assert_allclose(found, np.array(list(wanted.values())), atol=5e-3)
+    found = said_by_cpp(cpp_sample, out, BOX)
+    assert list(found) == list(wanted)
+    np.testing.assert_allclose(list(found.values()), list(wanted.values()), atol=5e-3)
     broken = subprocess.run(
-        [tmp_path / "pose", tmp_path, "x", "1,2,3,4"], capture_output=True, text=True
+        [cpp_sample, tmp_path, "x", "1,2,3,4"], capture_output=True, text=True, check=False
     )
     assert broken.returncode == 2
     assert "artifact.json" in broken.stderr
+
+
+def test_the_cpp_sample_gives_each_person_the_size_that_predict_gives(
+    several: Path, cpp_sample: Path
+) -> None:
+    for box in BOXES:
+        _, wanted = predicted(Artifact.load(several), box)
+        found = said_by_cpp(cpp_sample, several, box)
+        np.testing.assert_allclose(list(found.values()), wanted, atol=5e-3)

@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 import tree_sitter_kotlin
 import tree_sitter_swift
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tree_sitter import Language, Node, Parser
 
 from edgepose.device.codec import HeatmapCodec
 from edgepose.device.coding import CODINGS, Coding, alignment_of
+from edgepose.device.decode import heatmap_to_image_xy
 from edgepose.device.geometry import (
     box_to_crop,
     crop_matrix,
@@ -26,6 +29,7 @@ from edgepose.device.geometry import (
     region_wh,
     warp_affine_numpy,
 )
+from edgepose.device.input_sizes import choose_size
 
 HERE = Path(__file__).resolve().parent
 SAMPLES = HERE.parents[1] / "edgepose" / "samples"
@@ -162,6 +166,38 @@ def test_cpp_decodes_as_the_device_code_does(
         decode(pointer(broken), 60, *shape, rule, sigma, 4, centers, pointer(flat), pointer(found))
         == 1
     )
+
+
+SIDES = st.integers(1, 40).map(lambda side: 8 * side)
+
+
+@given(
+    sizes=st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=5),
+    box_wh=st.tuples(st.integers(1, 400), st.integers(1, 400)),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_cpp_chooses_the_size_that_predict_chooses(
+    cpp: ctypes.CDLL, sizes: list[tuple[int, int]], box_wh: tuple[int, int]
+) -> None:
+    sides = np.array(sizes, np.int32)
+    width, height = (ctypes.c_double(side) for side in box_wh)
+    found = cpp.choose_size(width, height, pointer(sides), len(sizes))
+    wanted = choose_size(box_wh[::-1], [(h, w) for w, h in sizes])
+    assert sizes[found][::-1] == wanted
+    assert found == sizes.index(wanted[::-1]), "the first of equals"
+
+
+def test_cpp_reads_joints_as_the_device_code_does(cpp: ctypes.CDLL) -> None:
+    matrix = matrix_of(np.array([3.0, 5.0, 90.0, 110.0]), (48, 64), "edges")
+    values = np.random.default_rng(4).uniform(0, 60, (16, 3)).astype(np.float32)
+    flat, found = matrix.ravel().copy(), np.empty((16, 3), np.float32)
+    assert cpp.joints_of(pointer(values), 48, 16, pointer(flat), pointer(found)) == 0
+    wanted = heatmap_to_image_xy(values[None, :, :2], matrix, 1.0)[0]
+    np.testing.assert_allclose(found[:, :2], wanted, rtol=1e-6, atol=1e-4)
+    np.testing.assert_array_equal(found[:, 2], values[:, 2])
+    assert cpp.joints_of(pointer(values), 48, 17, pointer(flat), pointer(found)) == 1
+    values[3, 1] = np.inf
+    assert cpp.joints_of(pointer(values), 48, 16, pointer(flat), pointer(found)) == 1
 
 
 def test_cpp_refuses_a_box_without_area(cpp: ctypes.CDLL) -> None:

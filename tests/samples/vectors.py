@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.device.codec import HeatmapCodec
+from edgepose.device.decode import heatmap_to_image_xy
 from edgepose.device.geometry import box_to_crop, crop_matrix, region_wh, warp_affine_numpy
+from edgepose.device.input_sizes import choose_size
 
 SAMPLES = Path(__file__).resolve().parents[2] / "edgepose" / "samples"
 FILES = {
@@ -18,6 +20,8 @@ FILES = {
 }
 IMAGE_WH, BOX, CROP_WH, MAP_HW = (9, 7), (1.5, -1.0, 5.0, 6.5), (6, 8), (10, 8)
 PEAKS = ((3.3, 4.2, 250.0), (5.75, 6.4, 180.0), (0.4, 9.0, 220.0), None)
+SIZES_WH = ((192, 256), (144, 192), (96, 128), (128, 96))
+BOXES_WH = ((60.0, 100.0), (96.0, 128.0), (120.0, 150.0), (150.0, 200.0), (300.0, 400.0))
 NOTE = "Made by tests/samples/vectors.py of edgepose from its Python. SPDX-License-Identifier: Apache-2.0"
 
 
@@ -53,6 +57,24 @@ def joints(coding: str) -> NDArray[np.float32]:
     return np.concatenate([found[0], score[0][:, None]], axis=1)
 
 
+def chosen() -> list[int]:
+    """For each box the place of its crop size."""
+    sizes = [(h, w) for w, h in SIZES_WH]
+    return [sizes.index(choose_size((h, w), sizes)) for w, h in BOXES_WH]
+
+
+def from_graph() -> NDArray[np.float32]:
+    """What a whole-pose graph might give, (3, 3): crop pixels and scores."""
+    return np.array([[1.5, 2.25, 0.9], [0.0, 7.0, 0.5], [5.5, 3.0, 0.0]], np.float32)
+
+
+def placed() -> NDArray[np.float32]:
+    """The same in image pixels."""
+    given = from_graph()
+    xy = heatmap_to_image_xy(given[None, :, :2], matrix("edges"), 1.0)[0]
+    return np.concatenate([xy, given[:, 2:]], axis=1).astype(np.float32)
+
+
 def values() -> dict[str, object]:
     """Every constant, by its name in Swift."""
     crops = {a: warp_affine_numpy(image(), matrix(a), CROP_WH[::-1]) for a in ("edges", "centers")}
@@ -65,6 +87,8 @@ def values() -> dict[str, object]:
         "heatmaps": heatmaps().ravel(),
         "quarterPixel": joints("standard").ravel(),
         "dark": joints("dark").ravel(), "darkUdp": joints("udp").ravel(),
+        "sizes": np.ravel(SIZES_WH), "boxes": np.ravel(BOXES_WH), "chosen": np.array(chosen()),
+        "fromGraph": from_graph().ravel(), "placed": placed().ravel(),
     }  # fmt: skip
 
 

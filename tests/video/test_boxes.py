@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edgepose.device.codec import HeatmapCodec
+from edgepose.device.input_sizes import choose_size
 from edgepose.errors import EdgeposeError
-from edgepose.input_sizes import choose_size
 from edgepose.predict import Contract
 from edgepose.skeleton import COCO17, MPII16, Skeleton
 from edgepose.video.box_file import BoxFile

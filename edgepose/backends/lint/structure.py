@@ -249,10 +249,12 @@ def _channels(net: Net, target: Target) -> Iterator[Finding]:
         else:
             padded.append((step.name, count))
     if padded:
-        worst = max(padded, key=lambda item: -item[1] % widest)
+        name, count = max(padded, key=lambda item: -item[1] % widest)
+        example = f"{name} from {count}"
         yield found(
             "channels", "",
             f"{len(padded)} INT8 convolutions are padded to multiples of {widest} channels, "
-            f"e.g. {worst[0]} from {worst[1]}",
+            f"e.g. {example}" if len(padded) > 1
+            else f"one INT8 convolution is padded to a multiple of {widest} channels: {example}",
             fix=f"prune with round_to: {widest} for the least padding", level="note",
         )  # fmt: skip

@@ -135,6 +135,17 @@ inline Joint dark_udp(const Heatmap& map, double sigma) {
   return newton_step(peak, dx, dy, dxx, dyy, dxy, true);
 }
 
+// One joint of a whole-pose graph: x, y in crop pixels, score.
+inline Joint read_joint(const float* found) {
+  for (int i = 0; i < 3; ++i) {
+    if (!std::isfinite(found[i])) {
+      throw Refused("joints hold NaN or infinity",
+                    "check the model's weights and its input; such an output has no joints");
+    }
+  }
+  return {found[0], found[1], found[2]};
+}
+
 // How joints stand in an artifact's heatmaps; as edgepose/device/codec.py.
 struct Codec {
   std::string rule;     // argmax-quarter-pixel, argmax-dark or argmax-dark-udp

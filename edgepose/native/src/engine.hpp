@@ -45,6 +45,7 @@ class Engine {
  public:
   struct Options {
     std::string name, input, output;  // the artifact's name, the model's ports
+    bool whole_pose = false;          // bytes (N, h, w, 3) in and joints out, not floats and heatmaps
     int threads = 0;                  // 0: ONNX Runtime's own choice
     bool exact = false;               // x86 without VNNI: 8-bit products that cannot saturate
   };
@@ -83,19 +84,27 @@ class Engine {
 
   int fixed_batch() const { return fixed_batch_; }  // 0: any
 
-  // Room for n images of (3, h, w); it stays valid until another n is asked for.
+  // Room for n images of (3, h, w) floats; it stays valid until another n is asked for.
   float* input(int n, int h, int w) {
-    if (n != n_ || h != h_ || w != w_) {
-      release();
-      n_ = n, h_ = h, w_ = w;
+    if (resized(n, h, w)) {
       images_.assign(static_cast<std::size_t>(n) * 3 * h * w, 0);
       const std::int64_t shape[4] = {n, 3, h, w};
-      input_ = tensor(images_, shape);
+      input_ = tensor(images_, shape, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);
     }
     return images_.data();
   }
 
-  // The network on what `input` gave room for; returns when the heatmaps are in memory.
+  // The same for a whole-pose graph: n images of (h, w, 3) bytes.
+  std::uint8_t* input_bytes(int n, int h, int w) {
+    if (resized(n, h, w)) {
+      bytes_.assign(static_cast<std::size_t>(n) * 3 * h * w, 0);
+      const std::int64_t shape[4] = {n, h, w, 3};
+      input_ = tensor(bytes_, shape, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8);
+    }
+    return bytes_.data();
+  }
+
+  // The network on what `input` gave room for; returns when its output is in memory.
   void infer() {
     const char* inputs[] = {options_.input.c_str()};
     const char* outputs[] = {options_.output.c_str()};
@@ -105,8 +114,8 @@ class Engine {
     if (output_ == nullptr) keep(found[0]);
   }
 
-  const std::vector<float>& heatmaps() const { return heatmaps_; }
-  const std::int64_t* shape() const { return shape_; }  // (n, J, h, w)
+  const std::vector<float>& output() const { return found_; }
+  const std::int64_t* shape() const { return shape_; }  // (n, J, h, w), or joints (n, J, 3)
 
  private:
   std::string told(OrtStatus* status) const {
@@ -120,11 +129,18 @@ class Engine {
                     "check the model with `edgepose bench` on this computer");
     }
   }
-  template <std::size_t Rank>
-  OrtValue* tensor(std::vector<float>& data, const std::int64_t (&shape)[Rank]) {
+  bool resized(int n, int h, int w) {
+    if (n == n_ && h == h_ && w == w_) return false;
+    release();
+    n_ = n, h_ = h, w_ = w;
+    return true;
+  }
+  template <typename Number>
+  OrtValue* tensor(std::vector<Number>& data, const std::int64_t* shape, ONNXTensorElementDataType type,
+                   std::size_t rank = 4) {
     OrtValue* value = nullptr;
-    check(api_.CreateTensorWithDataAsOrtValue(memory_, data.data(), data.size() * sizeof(float), shape,
-                                              Rank, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, &value));
+    check(api_.CreateTensorWithDataAsOrtValue(memory_, data.data(), data.size() * sizeof(Number), shape,
+                                              rank, type, &value));
     return value;
   }
   // The first output of a batch size tells its shape; from then on it is written where it lies.
@@ -136,20 +152,23 @@ class Engine {
     OrtStatus* failed = api_.GetTensorTypeAndShape(first, &info);
     if (!failed) failed = api_.GetTensorElementType(info, &type);
     if (!failed) failed = api_.GetDimensionsCount(info, &rank);
-    if (!failed && rank == 4) failed = api_.GetDimensions(info, shape_, 4);
+    const std::size_t wanted = options_.whole_pose ? 3 : 4;
+    if (!failed && rank == wanted) failed = api_.GetDimensions(info, shape_, rank);
     if (info) api_.ReleaseTensorTypeAndShapeInfo(info);
     if (!failed) failed = api_.GetTensorMutableData(first, reinterpret_cast<void**>(&data));
-    const bool good = !failed && rank == 4 && type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT &&
-                      shape_[0] == n_ && shape_[1] > 0 && shape_[2] > 0 && shape_[3] > 0;
-    if (good) heatmaps_.assign(data, data + shape_[0] * shape_[1] * shape_[2] * shape_[3]);
+    std::int64_t count = 1;
+    for (std::size_t i = 0; i < wanted; ++i) count *= shape_[i];
+    const bool good = !failed && rank == wanted && type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT &&
+                      shape_[0] == n_ && count > 0 && (!options_.whole_pose || shape_[2] == 3);
+    if (good) found_.assign(data, data + count);
     api_.ReleaseValue(first);
     check(failed);
     if (!good) {
-      throw Refused("the output of " + options_.name + " is not float heatmaps (N, J, h, w)",
+      throw Refused("the output of " + options_.name + " is not float " +
+                        (options_.whole_pose ? "joints (N, J, 3)" : "heatmaps (N, J, h, w)"),
                     "export again with this edgepose");
     }
-    const std::int64_t shape[4] = {shape_[0], shape_[1], shape_[2], shape_[3]};
-    output_ = tensor(heatmaps_, shape);
+    output_ = tensor(found_, shape_, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, rank);
   }
   void release() {
     if (input_) api_.ReleaseValue(input_);
@@ -195,7 +214,8 @@ class Engine {
   OrtMemoryInfo* memory_ = nullptr;
   OrtValue* input_ = nullptr;
   OrtValue* output_ = nullptr;
-  std::vector<float> images_, heatmaps_;
+  std::vector<float> images_, found_;
+  std::vector<std::uint8_t> bytes_;
   std::int64_t shape_[4] = {0, 0, 0, 0};
   int n_ = 0, h_ = 0, w_ = 0, fixed_batch_ = 0;
 };

@@ -83,6 +83,13 @@ struct Normalisation {
   std::array<double, 3> mean{}, std{};
   bool bgr = false;
 
+  // RGB bytes in the order `color`, as they are: what a whole-pose graph takes.
+  void order(const std::uint8_t* rgb, std::size_t count, std::uint8_t* out) const {
+    for (std::size_t i = 0; i < count; i += 3) {
+      out[i] = rgb[bgr ? i + 2 : i], out[i + 1] = rgb[i + 1], out[i + 2] = rgb[bgr ? i : i + 2];
+    }
+  }
+
   // n crops of (h, w, 3) uint8 RGB -> (n, 3, h, w) float.
   void apply(const std::uint8_t* crops, int n, int h, int w, float* out) const {
     const std::size_t plane = static_cast<std::size_t>(h) * w;

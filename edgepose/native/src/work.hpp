@@ -118,6 +118,7 @@ class Work {
     codec_ = Codec{job_.text("rule"), job_.whole("stride"), job_.number("sigma")};
     normalise_ = Normalisation{job_.three("mean"), job_.three("std"), job_.text("color") == "BGR"};
     h_ = job_.whole("height"), w_ = job_.whole("width");
+    whole_pose_ = job_.text("gives") == "joints";
     result_["notes"] = notes_;
     result_["timings"] = timings_;
   }
@@ -133,7 +134,7 @@ class Work {
       throw Refused("no runtime on the board for " + job_.text("name") + ": onnxruntime " + runtime.why_not,
                     "put the device's own libonnxruntime.so beside the runner");
     }
-    Engine::Options options{job_.text("name"), job_.text("input"), job_.text("output"),
+    Engine::Options options{job_.text("name"), job_.text("input"), job_.text("output"), whole_pose_,
                             job_.whole("threads"), false};
     options.exact = job_.text("precision") == "int8" && saturating(instruction_set()) && job_.has("exact");
     const std::string model = read_file(job_.file(options.exact ? "exact" : "model"));
@@ -143,6 +144,7 @@ class Work {
                           (options.exact ? " (no VNNI), model.onnx in exact mode" : "") + ", native runner";
     result_["stand_in"] = false;
     result_["build"] = Fields{};
+    result_["layers"] = Fields{};
     result_["load_seconds"] = static_cast<double>(now_ns() - start) / 1e9;
     try {
       phases(engine);
@@ -185,7 +187,7 @@ class Work {
       return bytes;
     };
     const std::vector<std::uint8_t> crops = noise(crop_bytes * static_cast<std::size_t>(batch));
-    const auto fill = [&] { normalise_.apply(crops.data(), batch, h_, w_, engine.input(batch, h_, w_)); };
+    const auto fill = [&] { feed(engine, crops.data(), batch, batch); };
     fill();
     const std::int64_t start = now_ns();
     engine.infer();
@@ -207,22 +209,39 @@ class Work {
     save("finished");
   }
 
-  // Joints of one image of the last inference, in heatmap pixels.
+  // Crops (given, h, w, 3) RGB as an input of n images, filled up with the last one.
+  void feed(Engine& engine, const std::uint8_t* crops, int given, int n) const {
+    const std::size_t each = static_cast<std::size_t>(h_) * w_ * 3;
+    for (int i = 0; i < n; ++i) {
+      const std::uint8_t* crop = crops + each * static_cast<std::size_t>(std::min(i, given - 1));
+      const std::size_t at = each * static_cast<std::size_t>(i);
+      if (whole_pose_) {
+        normalise_.order(crop, each, engine.input_bytes(n, h_, w_) + at);
+      } else {
+        normalise_.apply(crop, 1, h_, w_, engine.input(n, h_, w_) + at);
+      }
+    }
+  }
+
+  // Joints of one image of the last inference: in heatmap pixels, of a whole-pose graph in crop pixels.
   void decode(const Engine& engine, int image, std::vector<Joint>& joints) const {
     const std::int64_t* s = engine.shape();
     joints.resize(static_cast<std::size_t>(s[1]));
     for (std::int64_t j = 0; j < s[1]; ++j) {
-      const float* map = engine.heatmaps().data() + (image * s[1] + j) * s[2] * s[3];
+      const std::int64_t each = whole_pose_ ? 3 : s[2] * s[3];
+      const float* found = engine.output().data() + (image * s[1] + j) * each;
       joints[static_cast<std::size_t>(j)] =
-          codec_.decode({map, static_cast<int>(s[2]), static_cast<int>(s[3])});
+          whole_pose_ ? read_joint(found)
+                      : codec_.decode({found, static_cast<int>(s[2]), static_cast<int>(s[3])});
     }
   }
 
   // Crop pixels and, through the inverse of the crop's matrix, image pixels.
   void place(const Engine& engine, const Joint& joint, const Matrix& back, float* crop_xy,
              float* image_xy) const {
-    const double px = codec_.pitch(static_cast<int>(engine.shape()[3]));
-    const double py = codec_.pitch(static_cast<int>(engine.shape()[2]));
+    const std::int64_t* s = engine.shape();
+    const double px = whole_pose_ ? 1.0 : codec_.pitch(static_cast<int>(s[3]));
+    const double py = whole_pose_ ? 1.0 : codec_.pitch(static_cast<int>(s[2]));
     crop_xy[0] = joint.x * static_cast<float>(px), crop_xy[1] = joint.y * static_cast<float>(py);
     const double x = joint.x * px, y = joint.y * py;
     image_xy[0] = static_cast<float>(back[0] * x + back[1] * y + back[2]);
@@ -233,7 +252,7 @@ class Work {
                        std::vector<std::uint8_t>& crop, std::vector<Joint>& joints) const {
     const Matrix matrix = crop_matrix(kBoxXywh, job_.number("padding"), h_, w_, codec_.centers());
     warp_affine(frame.data(), kFrameH, kFrameW, matrix, crop.data(), h_, w_);
-    normalise_.apply(crop.data(), 1, h_, w_, engine.input(1, h_, w_));
+    feed(engine, crop.data(), 1, 1);
     engine.infer();
     decode(engine, 0, joints);
     const Matrix back = invert(matrix);
@@ -263,11 +282,7 @@ class Work {
     for (int start = 0; start < count; start += size) {
       const int part = std::min(size, count - start);
       const int n = engine.fixed_batch() ? size : part;  // a fixed batch is filled up with the last one
-      float* images = engine.input(n, h_, w_);
-      for (int i = 0; i < n; ++i) {
-        normalise_.apply(crops + crop_bytes * static_cast<std::size_t>(start + std::min(i, part - 1)), 1,
-                         h_, w_, images + crop_bytes * static_cast<std::size_t>(i));
-      }
+      feed(engine, crops + crop_bytes * static_cast<std::size_t>(start), part, n);
       engine.infer();
       for (int i = 0; i < part; ++i) {
         Matrix matrix;
@@ -328,6 +343,7 @@ class Work {
   Codec codec_;
   Normalisation normalise_;
   int h_ = 0, w_ = 0;
+  bool whole_pose_ = false;
   Fields result_, timings_;
   std::vector<std::string> notes_, phases_;
 };

@@ -8,24 +8,30 @@ namespace {
 
 class OrtEngine : public Engine {
 public:
-    explicit OrtEngine(const Contract& contract)
+    OrtEngine(const Contract& contract, const Network& network)
         : environment_(ORT_LOGGING_LEVEL_ERROR, "edgepose"),
-          inputName_(contract.inputName),
-          outputName_(contract.outputName),
-          shape_{1, 3, contract.height, contract.width} {
+          inputName_(network.inputName),
+          outputName_(network.outputName),
+          wholePose_(network.wholePose),
+          count_(std::size_t(3) * network.height * network.width) {
+        if (wholePose_) shape_ = {1, network.height, network.width, 3};
+        else shape_ = {1, 3, network.height, network.width};
         Ort::SessionOptions options;
         if (contract.runtime == "tensorrt") {
             options.AddConfigEntry("session.disable_quant_qdq", "1");  // every Q/DQ literally
         } else {
             options.AddConfigEntry("session.x64quantprecision", "1");  // exact on x86 without VNNI
         }
-        session_ = Ort::Session(environment_, contract.onnx().c_str(), options);
+        session_ = Ort::Session(environment_, network.onnx().c_str(), options);
     }
 
-    std::vector<float> infer(std::vector<float>& input) override {
+    std::vector<float> infer(const void* input) override {
         const Ort::MemoryInfo memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
-        const Ort::Value image =
-            Ort::Value::CreateTensor<float>(memory, input.data(), input.size(), shape_, 4);
+        const auto type =
+            wholePose_ ? ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+        const Ort::Value image =  // ONNX Runtime does not write to its inputs
+            Ort::Value::CreateTensor(memory, const_cast<void*>(input), count_ * (wholePose_ ? 1 : sizeof(float)),
+                                     shape_.data(), shape_.size(), type);
         const char* inputs[] = {inputName_.c_str()};
         const char* outputs[] = {outputName_.c_str()};
         const auto found = session_.Run(Ort::RunOptions{nullptr}, inputs, &image, 1, outputs, 1);
@@ -37,11 +43,15 @@ private:
     Ort::Env environment_;
     Ort::Session session_{nullptr};
     std::string inputName_, outputName_;
-    std::int64_t shape_[4];
+    bool wholePose_;
+    std::size_t count_;
+    std::array<std::int64_t, 4> shape_{};
 };
 
 }  // namespace
 
-std::unique_ptr<Engine> openEngine(const Contract& contract) { return std::make_unique<OrtEngine>(contract); }
+std::unique_ptr<Engine> openEngine(const Contract& contract, const Network& network) {
+    return std::make_unique<OrtEngine>(contract, network);
+}
 
 }  // namespace edgepose

@@ -36,6 +36,11 @@ struct Image {
     int red, green, blue;
 };
 
+// Pixels.
+struct CropSize {
+    int width, height;
+};
+
 // How heatmaps are read: artifact.json's codec.rule.
 enum class Rule { quarterPixel, dark, darkUdp };
 
@@ -55,6 +60,21 @@ inline Affine cropMatrix(Box box, double padding, int outWidth, int outHeight, b
     const double centerY = box.y + 0.5 * box.height;
     return Affine{scaleX, 0.0, 0.5 * (outWidth - inset) - scaleX * centerX,
                   0.0, scaleY, 0.5 * (outHeight - inset) - scaleY * centerY};
+}
+
+// Which of several crop sizes a person is looked at with: the one whose area is nearest above the box's (a
+// larger one only magnifies), else the largest. As `edgepose predict` chooses.
+inline std::size_t chooseSize(Box box, const std::vector<CropSize>& sizes) {
+    if (sizes.empty()) throw std::invalid_argument("there is no crop size to choose from");
+    const double wanted = box.width * box.height;
+    std::size_t best = 0;
+    for (std::size_t i = 1; i < sizes.size(); ++i) {
+        const double area = double(sizes[i].width) * sizes[i].height;
+        const double least = double(sizes[best].width) * sizes[best].height;
+        const bool better = least >= wanted ? area >= wanted && area < least : area > least;
+        if (better) best = i;
+    }
+    return best;
 }
 
 inline Affine invert(Affine m) {
@@ -234,6 +254,20 @@ inline std::vector<Joint> decode(const std::vector<float>& heatmaps, int joints,
                 out.push_back(refineUdp(map, width, height, x, y, score, sigma));
                 break;
         }
+    }
+    return out;
+}
+
+// What a whole-pose graph gives, x, y, score for each joint, as joints in crop pixels.
+inline std::vector<Joint> readJoints(const std::vector<float>& values, int joints) {
+    if (joints <= 0 || values.size() != std::size_t(joints) * 3) {
+        throw std::invalid_argument("the joints are not as many as artifact.json names");
+    }
+    std::vector<Joint> out;
+    for (int j = 0; j < joints; ++j) {
+        const float *at = values.data() + 3 * j, sum = at[0] + at[1] + at[2];
+        if (!std::isfinite(sum)) throw std::runtime_error("a joint holds NaN or infinity");
+        out.push_back(Joint{at[0], at[1], at[2]});
     }
     return out;
 }

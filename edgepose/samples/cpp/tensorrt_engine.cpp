@@ -30,7 +30,7 @@ void check(cudaError_t status) {
     if (status != cudaSuccess) throw std::runtime_error(cudaGetErrorString(status));
 }
 
-std::string engineName(const Contract& contract) {
+std::string engineName(const Contract& contract, const Network& network) {
     cudaDeviceProp device{};
     check(cudaGetDeviceProperties(&device, 0));
     std::string gpu = device.name;
@@ -38,18 +38,18 @@ std::string engineName(const Contract& contract) {
         if (!std::isalnum(static_cast<unsigned char>(letter))) letter = '_';
     }
     return contract.folder + "/" + gpu + "-sm" + std::to_string(device.major) + std::to_string(device.minor) +
-           "-trt" + std::to_string(getInferLibVersion()) + "-" + contract.modelSha256.substr(0, 16) + ".engine";
+           "-trt" + std::to_string(getInferLibVersion()) + "-" + network.modelSha256.substr(0, 16) + ".engine";
 }
 
-std::vector<char> build(const Contract& contract, Logger& logger) {
-    std::ifstream stream(contract.path("build"));
+std::vector<char> build(const Network& network, Logger& logger) {
+    std::ifstream stream(network.path("build"));
     const nlohmann::json settings = nlohmann::json::parse(stream);
     const auto builder = made(nvinfer1::createInferBuilder(logger), "a builder");
     const auto explicitBatch =
         1U << std::uint32_t(nvinfer1::NetworkDefinitionCreationFlag::kEXPLICIT_BATCH);
-    const auto network = made(builder->createNetworkV2(explicitBatch), "a network");
-    const auto parser = made(nvonnxparser::createParser(*network, logger), "a parser");
-    const std::string onnx = contract.onnx();
+    const auto graph = made(builder->createNetworkV2(explicitBatch), "a network");
+    const auto parser = made(nvonnxparser::createParser(*graph, logger), "a parser");
+    const std::string onnx = network.onnx();
     if (!parser->parseFromFile(onnx.c_str(), int(nvinfer1::ILogger::Severity::kERROR))) {
         throw std::runtime_error("TensorRT cannot read " + onnx);
     }
@@ -61,17 +61,17 @@ std::vector<char> build(const Contract& contract, Logger& logger) {
         else if (flag == "FP16") config->setFlag(nvinfer1::BuilderFlag::kFP16);
         else throw std::runtime_error("build.json has a flag that this sample does not know: " + flag);
     }
-    const auto plan = made(builder->buildSerializedNetwork(*network, *config), "an engine");
+    const auto plan = made(builder->buildSerializedNetwork(*graph, *config), "an engine");
     const char* data = static_cast<const char*>(plan->data());
     return {data, data + plan->size()};
 }
 
-std::vector<char> readOrBuild(const Contract& contract, Logger& logger) {
-    const std::string file = engineName(contract);
+std::vector<char> readOrBuild(const Contract& contract, const Network& network, Logger& logger) {
+    const std::string file = engineName(contract, network);
     if (std::ifstream kept(file, std::ios::binary); kept) {
         return {std::istreambuf_iterator<char>(kept), {}};
     }
-    const std::vector<char> engine = build(contract, logger);
+    const std::vector<char> engine = build(network, logger);
     const std::string unfinished = file + ".part";
     std::ofstream stream(unfinished, std::ios::binary);
     stream.write(engine.data(), std::streamsize(engine.size()));
@@ -85,18 +85,21 @@ std::vector<char> readOrBuild(const Contract& contract, Logger& logger) {
 
 class TensorRtEngine : public Engine {
 public:
-    explicit TensorRtEngine(const Contract& contract)
-        : heatmaps_(contract.joints.size() * contract.heatmapHeight * contract.heatmapWidth),
-          inputCount_(std::size_t(3) * contract.height * contract.width) {
-        const std::vector<char> serialized = readOrBuild(contract, logger_);
+    TensorRtEngine(const Contract& contract, const Network& network)
+        : found_(contract.joints.size() *
+                 (network.wholePose ? std::size_t(3)
+                                    : std::size_t(network.heatmapHeight) * network.heatmapWidth)),
+          inputBytes_(std::size_t(3) * network.height * network.width *
+                      (network.wholePose ? 1 : sizeof(float))) {
+        const std::vector<char> serialized = readOrBuild(contract, network, logger_);
         runtime_ = made(nvinfer1::createInferRuntime(logger_), "a runtime");
         engine_ = made(runtime_->deserializeCudaEngine(serialized.data(), serialized.size()), "an engine");
         context_ = made(engine_->createExecutionContext(), "a context");
         check(cudaStreamCreate(&stream_));
-        check(cudaMalloc(&input_, inputCount_ * sizeof(float)));
-        check(cudaMalloc(&output_, heatmaps_.size() * sizeof(float)));
-        if (!context_->setTensorAddress(contract.inputName.c_str(), input_) ||
-            !context_->setTensorAddress(contract.outputName.c_str(), output_)) {
+        check(cudaMalloc(&input_, inputBytes_));
+        check(cudaMalloc(&output_, found_.size() * sizeof(float)));
+        if (!context_->setTensorAddress(network.inputName.c_str(), input_) ||
+            !context_->setTensorAddress(network.outputName.c_str(), output_)) {
             throw std::runtime_error("the engine's tensors are not those that artifact.json names");
         }
     }
@@ -107,20 +110,19 @@ public:
         if (stream_ != nullptr) cudaStreamDestroy(stream_);
     }
 
-    std::vector<float> infer(std::vector<float>& input) override {
-        const std::size_t in = inputCount_ * sizeof(float);
-        const std::size_t out = heatmaps_.size() * sizeof(float);
-        check(cudaMemcpyAsync(input_, input.data(), in, cudaMemcpyHostToDevice, stream_));
+    std::vector<float> infer(const void* input) override {
+        const std::size_t out = found_.size() * sizeof(float);
+        check(cudaMemcpyAsync(input_, input, inputBytes_, cudaMemcpyHostToDevice, stream_));
         if (!context_->enqueueV3(stream_)) throw std::runtime_error("TensorRT could not run the engine");
-        check(cudaMemcpyAsync(heatmaps_.data(), output_, out, cudaMemcpyDeviceToHost, stream_));
+        check(cudaMemcpyAsync(found_.data(), output_, out, cudaMemcpyDeviceToHost, stream_));
         check(cudaStreamSynchronize(stream_));
-        return heatmaps_;
+        return found_;
     }
 
 private:
     Logger logger_;
-    std::vector<float> heatmaps_;
-    std::size_t inputCount_;
+    std::vector<float> found_;
+    std::size_t inputBytes_;
     std::unique_ptr<nvinfer1::IRuntime> runtime_;
     std::unique_ptr<nvinfer1::ICudaEngine> engine_;
     std::unique_ptr<nvinfer1::IExecutionContext> context_;
@@ -131,8 +133,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Engine> openEngine(const Contract& contract) {
-    return std::make_unique<TensorRtEngine>(contract);
+std::unique_ptr<Engine> openEngine(const Contract& contract, const Network& network) {
+    return std::make_unique<TensorRtEngine>(contract, network);
 }
 
 }  // namespace edgepose

@@ -19,15 +19,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "edgepose-device.pyz"))
 
 import numpy as np  # noqa: E402
-from edgepose_device.contract import load_contract  # noqa: E402
+from edgepose_device.contract import load_sizes  # noqa: E402
 from edgepose_device.errors import DeviceError  # noqa: E402
-from edgepose_device.geometry import (  # noqa: E402
-    box_to_crop,
-    crop_matrix,
-    normalise,
-    region_wh,
-    resampler,
-)
+from edgepose_device.geometry import box_to_crop, crop_matrix, region_wh, resampler  # noqa: E402
+from edgepose_device.input_sizes import choose_size  # noqa: E402
 from edgepose_device.runtimes import open_engine  # noqa: E402
 
 if TYPE_CHECKING:
@@ -39,29 +34,31 @@ SURE = 0.3
 
 
 class PoseEstimator:
-    """One person at a time. folder: the artifact's; limbs: pairs of joints that a line connects."""
+    """One person at a time. folder: the artifact's; limbs: pairs of joints that a line connects.
+
+    Where artifact.json lists several crop sizes, each person gets the one that fits the box; whole-pose
+    graphs (joints out) are taken where there are any, else heatmaps.
+    """
 
     def __init__(self, folder: str) -> None:
         with open(os.path.join(folder, "artifact.json"), encoding="utf-8") as stream:
             skeleton = json.load(stream)["skeleton"]
         self.joints, self.limbs = skeleton["joints"], skeleton["limbs"]
-        self.contract = load_contract(folder)
-        self.engine = open_engine(self.contract, engines=os.path.join(folder, "engines"))
+        engines = os.path.join(folder, "engines")
+        self.sizes = {c.input_hw: (c, open_engine(c, engines=engines)) for c in load_sizes(folder)}
         self._crop, _ = resampler()
 
     def find(
         self, image: NDArray[np.uint8], box_xywh: Sequence[float]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """image: (H, W, 3) uint8 RGB -> (J, 2) joints in its pixels, (J,) scores, about 0..1."""
-        c = self.contract
+        c, engine = self.sizes[choose_size((box_xywh[3], box_xywh[2]), list(self.sizes))]
         size_wh = c.input_hw[1], c.input_hw[0]
         center, size = box_to_crop(box_xywh, padding=c.padding)
         region = region_wh(box_xywh[2:], size, size_wh)
         matrix = crop_matrix(center, region, size_wh, alignment=c.codec.alignment)
-        crop = self._crop(image, matrix, c.input_hw)
-        ordered = crop if c.color == "RGB" else crop[..., ::-1]
-        batch = normalise(ordered[None], c.mean, c.std)
-        output = self.engine.infer(np.repeat(batch, c.fixed_batch or 1, axis=0))[:1]
+        batch = c.prepare(self._crop(image, matrix, c.input_hw)[None])
+        output = engine.infer(np.repeat(batch, c.fixed_batch or 1, axis=0))[:1]
         _, image_xy, score = c.find(output, matrix)
         return image_xy[0], score[0]
 
@@ -138,7 +135,8 @@ def main() -> int:
         name: [round(float(v), 3) for v in (*xy[i], score[i])]
         for i, name in enumerate(estimator.joints)
     }
-    print(json.dumps({"executor": estimator.engine.description, "joints": joints}, indent=1))
+    executor = next(iter(estimator.sizes.values()))[1].description
+    print(json.dumps({"executor": executor, "joints": joints}, indent=1))
     return 0
 
 

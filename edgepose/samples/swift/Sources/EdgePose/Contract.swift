@@ -13,6 +13,10 @@ public struct Contract: Decodable {
             }
             return shape[layout.distance(from: layout.startIndex, to: at)]
         }
+
+        func size() throws -> CropSize {
+            return CropSize(width: try side("W"), height: try side("H"))
+        }
     }
 
     public struct Skeleton: Decodable {
@@ -37,6 +41,15 @@ public struct Contract: Decodable {
         let rule: Rule
     }
 
+    struct Variant: Decodable {
+        let batch: Int
+        let gives: String
+        let role: String
+        let input: Port
+        let output: Port
+        let `where`: String
+    }
+
     struct File: Decodable {
         let path: String
         let role: String
@@ -51,6 +64,7 @@ public struct Contract: Decodable {
     let crop: Crop
     let codec: Codec
     let files: [File]
+    let variants: [Variant]?
 
     /// folder: holds artifact.json and the files that it names
     public static func read(_ folder: URL) throws -> Contract {
@@ -61,15 +75,37 @@ public struct Contract: Decodable {
         guard contract.schemaVersion == 1 else {
             throw PoseError("artifact.json is of another version")
         }
-        guard contract.preprocessing.where == "graph", contract.output.layout == "NCHW" else {
-            throw PoseError("this sample takes models from an image to heatmaps")
-        }
         return contract
     }
 
-    /// The .mlpackage: model.mlpackage, or with `precision`, e.g. "fp16", the one made beside it.
-    public func package(precision: String? = nil) throws -> String {
-        let role = precision.map { "\($0)_model" } ?? "model"
+    /// One for each crop size: whole-pose graphs where artifact.json lists them, else heatmaps.
+    /// precision: nil for the counted packages, or e.g. "fp16" for the one beside them, which gives heatmaps
+    func networks(precision: String?) throws -> [Network] {
+        let main = Variant(
+            batch: 1, gives: output.layout == Contract.joints ? "joints" : "heatmaps", role: "model",
+            input: input, output: output, where: preprocessing.where)
+        let single = (variants ?? []).filter { $0.batch == 1 }
+        let all = single.isEmpty ? [main] : single
+        let whole = precision == nil ? all.filter { $0.gives == "joints" } : []
+        let chosen = whole.isEmpty ? all.filter { $0.gives == "heatmaps" } : whole
+        guard !chosen.isEmpty else { throw PoseError("artifact.json names no heatmaps") }
+        return try chosen.map { variant -> Network in
+            guard variant.where == "graph", ["NCHW", Contract.joints].contains(variant.output.layout) else {
+                throw PoseError("this sample takes models from an image to heatmaps or joints")
+            }
+            let role = precision.map { "\($0)_\(variant.role)" } ?? variant.role
+            var heatmap: CropSize?
+            if variant.gives == "heatmaps" { heatmap = try variant.output.size() }
+            return Network(
+                package: try package(role), input: variant.input.name, output: variant.output.name,
+                size: try variant.input.size(), heatmap: heatmap)
+        }
+    }
+
+    private static let joints = "NJ3"
+
+    /// The .mlpackage whose model has that role.
+    private func package(_ role: String) throws -> String {
         guard let file = files.first(where: { $0.role == role }),
             let package = file.path.split(separator: "/").first, package.hasSuffix(".mlpackage")
         else {
@@ -77,4 +113,12 @@ public struct Contract: Decodable {
         }
         return String(package)
     }
+}
+
+/// The network for one crop size. heatmap: the size of one joint's; nil: joints come out. Several sizes may
+/// be of one package.
+struct Network {
+    let package, input, output: String
+    let size: CropSize
+    let heatmap: CropSize?
 }

@@ -46,6 +46,11 @@ public struct Image {
     }
 }
 
+/// Pixels.
+public struct CropSize {
+    public var width, height: Int
+}
+
 /// How heatmaps are read: artifact.json's codec.rule.
 public enum Rule: String, Decodable {
     case quarterPixel = "argmax-quarter-pixel"
@@ -82,6 +87,21 @@ public enum Numerics {
             a: scaleX, b: 0.0, c: 0.5 * (Double(outWidth) - inset) - scaleX * centerX,
             d: 0.0, e: scaleY, f: 0.5 * (Double(outHeight) - inset) - scaleY * centerY
         )
+    }
+
+    /// Which of several crop sizes a person is looked at with: the one whose area is nearest above the
+    /// box's (a larger one only magnifies), else the largest. As `edgepose predict` chooses.
+    public static func chooseSize(box: Box, sizes: [CropSize]) throws -> Int {
+        guard !sizes.isEmpty else { throw PoseError("there is no crop size to choose from") }
+        let wanted = box.width * box.height
+        var best = 0
+        for i in 1..<max(sizes.count, 1) {
+            let area = Double(sizes[i].width * sizes[i].height)
+            let least = Double(sizes[best].width * sizes[best].height)
+            let better = least >= wanted ? area >= wanted && area < least : area > least
+            if better { best = i }
+        }
+        return best
     }
 
     public static func invert(_ m: Affine) -> Affine {
@@ -268,6 +288,17 @@ public enum Numerics {
             }
         }
         return out
+    }
+
+    /// What a whole-pose graph gives, x, y, score for each joint, as joints in crop pixels.
+    public static func readJoints(_ values: [Float], joints: Int) throws -> [Joint] {
+        guard joints > 0, values.count == joints * 3 else {
+            throw PoseError("the joints are not as many as artifact.json names")
+        }
+        guard values.allSatisfy({ $0.isFinite }) else { throw PoseError("a joint holds NaN or infinity") }
+        return (0..<joints).map { j in
+            Joint(x: values[3 * j], y: values[3 * j + 1], score: values[3 * j + 2])
+        }
     }
 
     /// artifact.json's codec.sigma is for 64 x 64 heatmaps; it grows with the longer side.

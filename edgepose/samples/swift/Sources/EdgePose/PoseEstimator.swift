@@ -5,12 +5,17 @@ import CoreML
 import CoreVideo
 import Foundation
 
-/// Not to be called from two threads at once.
+/// Not to be called from two threads at once. Where the artifact has several crop sizes, each person gets
+/// the one that fits the box.
 public final class PoseEstimator {
+    private struct Loaded {
+        let network: Network
+        let model: MLModel
+        let input: CVPixelBuffer
+    }
+
     public let contract: Contract
-    private let model: MLModel
-    private let width, height, heatmapWidth, heatmapHeight: Int
-    private let input: CVPixelBuffer
+    private let loaded: [Loaded]
 
     /// folder: the artifact, e.g. a folder reference in the app: artifact.json and the .mlpackage
     /// precision: nil for the counted package, "fp16" for the one beside it
@@ -18,18 +23,23 @@ public final class PoseEstimator {
         folder: URL, precision: String? = nil, configuration: MLModelConfiguration = MLModelConfiguration()
     ) throws {
         contract = try Contract.read(folder)
-        let package = folder.appendingPathComponent(try contract.package(precision: precision))
-        let compiled = try MLModel.compileModel(at: package)
-        model = try MLModel(contentsOf: compiled, configuration: configuration)
-        width = try contract.input.side("W")
-        height = try contract.input.side("H")
-        heatmapWidth = try contract.output.side("W")
-        heatmapHeight = try contract.output.side("H")
-        var buffer: CVPixelBuffer?
-        let surface = [kCVPixelBufferIOSurfacePropertiesKey: [:]] as CFDictionary
-        CVPixelBufferCreate(nil, width, height, kCVPixelFormatType_32BGRA, surface, &buffer)
-        guard let made = buffer else { throw PoseError("no memory for a crop of \(width) x \(height)") }
-        input = made
+        var models: [String: MLModel] = [:]
+        loaded = try contract.networks(precision: precision).map { network -> Loaded in
+            if models[network.package] == nil {
+                let package = folder.appendingPathComponent(network.package)
+                models[network.package] = try MLModel(
+                    contentsOf: try MLModel.compileModel(at: package), configuration: configuration)
+            }
+            guard let model = models[network.package] else {
+                throw PoseError("\(network.package) was not loaded")
+            }
+            var buffer: CVPixelBuffer?
+            let surface = [kCVPixelBufferIOSurfacePropertiesKey: [:]] as CFDictionary
+            let (width, height) = (network.size.width, network.size.height)
+            CVPixelBufferCreate(nil, width, height, kCVPixelFormatType_32BGRA, surface, &buffer)
+            guard let input = buffer else { throw PoseError("no memory for a crop of \(width) x \(height)") }
+            return Loaded(network: network, model: model, input: input)
+        }
     }
 
     /// frame: kCVPixelFormatType_32BGRA; box: of the person, in its pixels
@@ -67,28 +77,37 @@ public final class PoseEstimator {
     }
 
     private func joints(in image: Image, box: Box) throws -> [Joint] {
+        let one = loaded[try Numerics.chooseSize(box: box, sizes: loaded.map { $0.network.size })]
+        let size = one.network.size
         let centers = contract.crop.alignment == "centers"
         let matrix = try Numerics.cropMatrix(
-            box: box, padding: contract.crop.padding, outWidth: width, outHeight: height, centers: centers)
-        fill(Numerics.crop(image, matrix: matrix, outWidth: width, outHeight: height))
+            box: box, padding: contract.crop.padding, outWidth: size.width, outHeight: size.height,
+            centers: centers)
+        fill(one, Numerics.crop(image, matrix: matrix, outWidth: size.width, outHeight: size.height))
+        let found = try predict(one)
+        let count = contract.skeleton.joints.count
+        guard let heatmap = one.network.heatmap else {
+            let joints = try Numerics.readJoints(found, joints: count)
+            return Numerics.toImage(joints, matrix: matrix, pitchX: 1.0, pitchY: 1.0)
+        }
         let codec = contract.codec
-        let found = try Numerics.decode(
-            try heatmaps(), joints: contract.skeleton.joints.count, height: heatmapHeight, width: heatmapWidth,
-            rule: codec.rule,
-            sigma: Numerics.sigmaPixels(codec.sigma, height: heatmapHeight, width: heatmapWidth))
+        let joints = try Numerics.decode(
+            found, joints: count, height: heatmap.height, width: heatmap.width, rule: codec.rule,
+            sigma: Numerics.sigmaPixels(codec.sigma, height: heatmap.height, width: heatmap.width))
         return Numerics.toImage(
-            found, matrix: matrix,
-            pitchX: Numerics.pitch(stride: codec.stride, count: heatmapWidth, centers: centers),
-            pitchY: Numerics.pitch(stride: codec.stride, count: heatmapHeight, centers: centers))
+            joints, matrix: matrix,
+            pitchX: Numerics.pitch(stride: codec.stride, count: heatmap.width, centers: centers),
+            pitchY: Numerics.pitch(stride: codec.stride, count: heatmap.height, centers: centers))
     }
 
     /// RGB bytes into the model's image. The model normalises, in its own channel order.
-    private func fill(_ rgb: [UInt8]) {
-        CVPixelBufferLockBaseAddress(input, [])
-        defer { CVPixelBufferUnlockBaseAddress(input, []) }
-        guard let base = CVPixelBufferGetBaseAddress(input) else { return }
+    private func fill(_ one: Loaded, _ rgb: [UInt8]) {
+        CVPixelBufferLockBaseAddress(one.input, [])
+        defer { CVPixelBufferUnlockBaseAddress(one.input, []) }
+        guard let base = CVPixelBufferGetBaseAddress(one.input) else { return }
         let bytes = base.assumingMemoryBound(to: UInt8.self)
-        let rowBytes = CVPixelBufferGetBytesPerRow(input)
+        let rowBytes = CVPixelBufferGetBytesPerRow(one.input)
+        let (width, height) = (one.network.size.width, one.network.size.height)
         for row in 0..<height {
             for column in 0..<width {
                 let from = (row * width + column) * 3
@@ -101,12 +120,12 @@ public final class PoseEstimator {
         }
     }
 
-    private func heatmaps() throws -> [Float] {
-        let image = MLFeatureValue(pixelBuffer: input)
-        let features = try MLDictionaryFeatureProvider(dictionary: [contract.input.name: image])
-        let result = try model.prediction(from: features)
-        guard let array = result.featureValue(for: contract.output.name)?.multiArrayValue else {
-            throw PoseError("the model gives no \(contract.output.name)")
+    private func predict(_ one: Loaded) throws -> [Float] {
+        let image = MLFeatureValue(pixelBuffer: one.input)
+        let features = try MLDictionaryFeatureProvider(dictionary: [one.network.input: image])
+        let result = try one.model.prediction(from: features)
+        guard let array = result.featureValue(for: one.network.output)?.multiArrayValue else {
+            throw PoseError("the model gives no \(one.network.output)")
         }
         return MLShapedArray<Float>(converting: array).scalars
     }

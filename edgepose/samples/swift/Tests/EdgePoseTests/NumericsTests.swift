@@ -71,6 +71,26 @@ final class NumericsTests: XCTestCase {
         try checkJoints(.darkUdp, true, Vectors.darkUdp)
     }
 
+    func testChoosesTheSizeThatFitsTheBox() throws {
+        let sizes = stride(from: 0, to: Vectors.sizes.count, by: 2).map {
+            CropSize(width: Vectors.sizes[$0], height: Vectors.sizes[$0 + 1])
+        }
+        for (i, expected) in Vectors.chosen.enumerated() {
+            let box = Box(x: 3, y: 5, width: Vectors.boxes[2 * i], height: Vectors.boxes[2 * i + 1])
+            XCTAssertEqual(try Numerics.chooseSize(box: box, sizes: sizes), expected)
+        }
+    }
+
+    func testReadsTheJointsOfAWholePoseGraph() throws {
+        let found = try Numerics.readJoints(Vectors.fromGraph, joints: Vectors.fromGraph.count / 3)
+        let joints = Numerics.toImage(found, matrix: try matrix(false), pitchX: 1.0, pitchY: 1.0)
+        for (i, joint) in joints.enumerated() {
+            XCTAssertEqual(joint.x, Vectors.placed[3 * i], accuracy: 1e-3)
+            XCTAssertEqual(joint.y, Vectors.placed[3 * i + 1], accuracy: 1e-3)
+            XCTAssertEqual(joint.score, Vectors.placed[3 * i + 2], accuracy: 1e-6)
+        }
+    }
+
     func testRefusesNaN() {
         let maps = [Float](repeating: Float.nan, count: 16)
         XCTAssertThrowsError(

@@ -26,6 +26,9 @@ class Image(
     val left: Int, val top: Int, val columns: Int, val rows: Int
 )
 
+/** Pixels. */
+data class CropSize(val width: Int, val height: Int)
+
 /** How heatmaps are read: artifact.json's codec.rule. */
 enum class Rule { QUARTER_PIXEL, DARK, DARK_UDP }
 
@@ -50,6 +53,21 @@ object Numerics {
             scaleX, 0.0, 0.5 * (outWidth - inset) - scaleX * centerX,
             0.0, scaleY, 0.5 * (outHeight - inset) - scaleY * centerY
         )
+    }
+
+    /** Which of several crop sizes a person is looked at with: the one whose area is nearest above the
+     * box's (a larger one only magnifies), else the largest. As `edgepose predict` chooses. */
+    fun chooseSize(box: Box, sizes: List<CropSize>): Int {
+        require(sizes.isNotEmpty()) { "there is no crop size to choose from" }
+        val wanted = box.width * box.height
+        var best = 0
+        for (i in 1 until sizes.size) {
+            val area = sizes[i].width.toDouble() * sizes[i].height
+            val least = sizes[best].width.toDouble() * sizes[best].height
+            val better = if (least >= wanted) area >= wanted && area < least else area > least
+            if (better) best = i
+        }
+        return best
     }
 
     fun invert(m: Affine): Affine {
@@ -253,6 +271,19 @@ object Numerics {
             )
         }
         return out
+    }
+
+    /** RGB 0..255 -> the bytes that a whole-pose graph takes, in the network's channel order. */
+    fun bytes(rgb: IntArray, bgr: Boolean): ByteArray =
+        ByteArray(rgb.size) { i -> rgb[if (bgr) i - i % 3 + (2 - i % 3) else i].toByte() }
+
+    /** What a whole-pose graph gives, x, y, score for each joint, as joints in crop pixels. */
+    fun readJoints(values: FloatArray, joints: Int): List<Joint> {
+        require(joints > 0 && values.size == joints * 3) {
+            "the joints are not as many as artifact.json names"
+        }
+        check(values.all { it.isFinite() }) { "a joint holds NaN or infinity" }
+        return List(joints) { j -> Joint(values[3 * j], values[3 * j + 1], values[3 * j + 2]) }
     }
 
     /** artifact.json's codec.sigma is for 64 x 64 heatmaps; it grows with the longer side. */

@@ -1,10 +1,12 @@
 // One person at a time: picture and box in, joints in picture pixels out. SPDX-License-Identifier: Apache-2.0
 package edgepose
 
+import ai.onnxruntime.OnnxJavaType
 import ai.onnxruntime.OnnxTensor
 import ai.onnxruntime.OrtEnvironment
 import ai.onnxruntime.OrtSession
 import android.graphics.Bitmap
+import java.nio.ByteBuffer
 import java.nio.FloatBuffer
 import org.json.JSONObject
 
@@ -15,48 +17,59 @@ import org.json.JSONObject
 class PoseEstimator(threads: Int = 2, read: (String) -> ByteArray) : AutoCloseable {
     val contract = Contract(JSONObject(String(read("artifact.json"), Charsets.UTF_8)))
     private val environment = OrtEnvironment.getEnvironment()
-    private val session: OrtSession = OrtSession.SessionOptions().use { options ->
+    private val sessions: List<OrtSession> = OrtSession.SessionOptions().use { options ->
         options.setIntraOpNumThreads(threads)
-        environment.createSession(read(contract.model), options)
+        contract.networks.map { environment.createSession(read(it.model), options) }
     }
 
-    /** Not to be called from two threads at once. The bitmap must be readable (not Config.HARDWARE). */
+    /** Not to be called from two threads at once. The bitmap must be readable (not Config.HARDWARE).
+     * Where the artifact has several crop sizes, the person gets the one that fits the box. */
     fun joints(picture: Bitmap, box: Box): List<Joint> {
         val c = contract
-        val matrix = Numerics.cropMatrix(box, c.padding, c.width, c.height, c.centers)
-        val rgb = Numerics.crop(pixels(picture, matrix), matrix, c.width, c.height)
-        val input = Numerics.normalise(rgb, c.mean, c.std, c.bgr)
-        val heatmaps = infer(input)
-        val sigma = Numerics.sigmaPixels(c.sigma, c.heatmapHeight, c.heatmapWidth)
-        val found = Numerics.decode(heatmaps, c.joints.size, c.heatmapHeight, c.heatmapWidth, c.rule, sigma)
+        val size = Numerics.chooseSize(box, c.sizes)
+        val n = c.networks[size]
+        val matrix = Numerics.cropMatrix(box, c.padding, n.width, n.height, c.centers)
+        val rgb = Numerics.crop(pixels(picture, matrix, n), matrix, n.width, n.height)
+        val found = tensor(rgb, n).use { infer(sessions[size], n, it) }
+        if (n.wholePose) {
+            return Numerics.toImage(Numerics.readJoints(found, c.joints.size), matrix, 1.0, 1.0)
+        }
+        val sigma = Numerics.sigmaPixels(c.sigma, n.heatmapHeight, n.heatmapWidth)
         return Numerics.toImage(
-            found, matrix,
-            Numerics.pitch(c.stride, c.heatmapWidth, c.centers),
-            Numerics.pitch(c.stride, c.heatmapHeight, c.centers)
+            Numerics.decode(found, c.joints.size, n.heatmapHeight, n.heatmapWidth, c.rule, sigma), matrix,
+            Numerics.pitch(c.stride, n.heatmapWidth, c.centers),
+            Numerics.pitch(c.stride, n.heatmapHeight, c.centers)
         )
     }
 
     /** Only what the crop touches is copied out of the bitmap. */
-    private fun pixels(picture: Bitmap, matrix: Affine): Image {
+    private fun pixels(picture: Bitmap, matrix: Affine, n: Network): Image {
         val (left, top, columns, rows) =
-            Numerics.touched(matrix, contract.width, contract.height, picture.width, picture.height)
+            Numerics.touched(matrix, n.width, n.height, picture.width, picture.height)
         val pixels = IntArray(columns * rows)
         picture.getPixels(pixels, 0, columns, left, top, columns, rows)
         return Image(pixels, picture.width, picture.height, left, top, columns, rows)
     }
 
-    private fun infer(input: FloatArray): FloatArray {
-        val shape = longArrayOf(1, 3, contract.height.toLong(), contract.width.toLong())
-        OnnxTensor.createTensor(environment, FloatBuffer.wrap(input), shape).use { tensor ->
-            session.run(mapOf(contract.inputName to tensor)).use { result ->
-                val heatmaps = result.get(contract.outputName).get() as OnnxTensor
-                val values = heatmaps.floatBuffer
-                return FloatArray(values.remaining()).also { values.get(it) }
-            }
+    /** A crop's RGB as the network takes it. */
+    private fun tensor(rgb: IntArray, n: Network): OnnxTensor {
+        val (height, width) = Pair(n.height.toLong(), n.width.toLong())
+        if (n.wholePose) {
+            val bytes = ByteBuffer.wrap(Numerics.bytes(rgb, contract.bgr))
+            return OnnxTensor.createTensor(environment, bytes, longArrayOf(1, height, width, 3), OnnxJavaType.UINT8)
+        }
+        val floats = FloatBuffer.wrap(Numerics.normalise(rgb, contract.mean, contract.std, contract.bgr))
+        return OnnxTensor.createTensor(environment, floats, longArrayOf(1, 3, height, width))
+    }
+
+    private fun infer(session: OrtSession, n: Network, input: OnnxTensor): FloatArray {
+        session.run(mapOf(n.inputName to input)).use { result ->
+            val values = (result.get(n.outputName).get() as OnnxTensor).floatBuffer
+            return FloatArray(values.remaining()).also { values.get(it) }
         }
     }
 
     override fun close() {
-        session.close()
+        sessions.forEach { it.close() }
     }
 }

@@ -72,6 +72,32 @@ class NumericsTest {
         assertEquals(1.0f, values[2], 1e-6f)
     }
 
+    @Test
+    fun choosesTheSizeThatFitsTheBox() {
+        val sizes = List(Vectors.SIZES.size / 2) { CropSize(Vectors.SIZES[2 * it], Vectors.SIZES[2 * it + 1]) }
+        for ((i, expected) in Vectors.CHOSEN.withIndex()) {
+            val box = Box(3.0, 5.0, Vectors.BOXES[2 * i], Vectors.BOXES[2 * i + 1])
+            assertEquals(expected, Numerics.chooseSize(box, sizes))
+        }
+    }
+
+    @Test
+    fun readsTheJointsOfAWholePoseGraph() {
+        val found = Numerics.readJoints(Vectors.FROM_GRAPH, Vectors.FROM_GRAPH.size / 3)
+        for ((i, joint) in Numerics.toImage(found, matrix(false), 1.0, 1.0).withIndex()) {
+            assertEquals(Vectors.PLACED[3 * i], joint.x, 1e-3f)
+            assertEquals(Vectors.PLACED[3 * i + 1], joint.y, 1e-3f)
+            assertEquals(Vectors.PLACED[3 * i + 2], joint.score, 1e-6f)
+        }
+    }
+
+    @Test
+    fun keepsBytesInTheNetworksOrder() {
+        val rgb = intArrayOf(255, 51, 0, 1, 2, 3)
+        assertEquals(listOf<Byte>(-1, 51, 0, 1, 2, 3), Numerics.bytes(rgb, false).toList())
+        assertEquals(listOf<Byte>(0, 51, -1, 3, 2, 1), Numerics.bytes(rgb, true).toList())
+    }
+
     @Test(expected = IllegalStateException::class)
     fun refusesNaN() {
         Numerics.decode(FloatArray(16) { Float.NaN }, 1, 4, 4, Rule.QUARTER_PIXEL, 1.0)

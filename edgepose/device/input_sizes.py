@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING, Tuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-def choose_size(box_hw: tuple[float, float], sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+def choose_size(box_hw: Tuple[float, float], sizes: Sequence[Tuple[int, int]]) -> Tuple[int, int]:
     """The size whose area is nearest above the person's box, else the largest.
 
     box_hw: height and width of the box in image pixels, without margin
