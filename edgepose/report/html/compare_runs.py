@@ -51,7 +51,9 @@ def runs_page(found: Sequence[Comparison]) -> Page:
         subtitle=f"{found[0].before} → {', '.join(item.after for item in found)}",
         badge=words,
         badge_kind=kind,
-        verdicts=[v for item, title in zip(found, titles, strict=True) for v in _verdicts(item, title)],
+        verdicts=[
+            v for item, title in zip(found, titles, strict=True) for v in _verdicts(item, title)
+        ],
         figures=_headline(found[0]) if len(found) == 1 else (),
         sections=[p for i, item in enumerate(found) for p in _parts(item, titles[i], i + 1)],
         foot="from report.json and people.npz of each run",
