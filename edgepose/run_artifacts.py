@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from edgepose.rows import (
 from edgepose.run import Run
 from edgepose.run_log import LOG
 from edgepose.stages import export
+from edgepose.store import read_kept
 from edgepose.target import Target
 from edgepose.variants import Variant
 
@@ -88,7 +88,7 @@ def artifact_variants(
                 artifact=artifact,
                 run_folder=run_folder,
                 joints=load_joints(folder / variant_file(target, number)),
-                shift=None if found["shift"] is None else JointShift(**found["shift"]),
+                shift=None if found["shift"] is None else _shift(found["shift"]),
                 data=run.evaluation_set(at_size(model, variant.input_hw).spec),
                 metric=run.metric,
             )
@@ -96,9 +96,13 @@ def artifact_variants(
     return records
 
 
+def _shift(kept: dict[str, Any]) -> JointShift:
+    return JointShift(**{field.name: kept[field.name] for field in fields(JointShift)})
+
+
 def artifact_rows(run: Run, folder: Path, model: PoseModel, run_folder: Path) -> None:
     """Copy the exported artifacts into the run folder and add their rows."""
-    facts = json.loads((folder / "facts.json").read_text())
+    facts = read_kept(folder / "facts.json")
     data = run.evaluation_set(model.spec)
     stage = run.rows[-1].row
     for target in run.targets:
@@ -112,7 +116,7 @@ def artifact_rows(run: Run, folder: Path, model: PoseModel, run_folder: Path) ->
             artifact=artifact,
             run_folder=run_folder,
             joints=joints,
-            shift=JointShift(**found["shift"]),
+            shift=_shift(found["shift"]),
             data=data,
             metric=run.metric,
             latency=None if latency is None else LatencyMs.model_validate(latency),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from edgepose.rows import (
 )
 from edgepose.run import Run
 from edgepose.run_log import LOG
+from edgepose.store import read_kept
 from edgepose.train.config import FitConfig
 
 
@@ -82,7 +82,7 @@ def run_stage(
             module.run(model, config, run.context(work))
 
     folder = run.store.item(item or word, run.inputs(word, model, config), make, join=join)
-    notes = json.loads((folder / "notes.json").read_text())
+    notes = read_kept(folder / "notes.json")
     took = duration(notes["duration_s"])
     LOG.info("%s: %s", item or word, f"done in {took}" if made else f"kept from before ({took})")
     return PoseModel.load(folder / "model"), notes
@@ -117,7 +117,7 @@ def score_stage(
         return
     run.plain_joints = load_joints(folder / "joints.npz")
     joints = load_joints(folder / "flip_test.npz") if flip_test else run.plain_joints
-    measured = json.loads((folder / "latency.json").read_text())
+    measured = read_kept(folder / "latency.json")
     latency = measured["latency"]
     scored = stage_row(
         name=name,

@@ -31,6 +31,27 @@ def digest(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
+class Kept(dict[str, Any]):
+    """Values that an item kept; EdgeposeError for one that it does not have, as where an older edgepose
+    of the same version made it."""
+
+    def __init__(self, values: Mapping[str, Any], item: Path) -> None:
+        super().__init__(values)
+        self._item = item
+
+    def __missing__(self, key: str) -> Any:
+        raise EdgeposeError(
+            f"{self._item} was kept by another edgepose: it does not say {key!r}",
+            fix=f"remove {self._item}; the same command then makes it again",
+        )
+
+
+def read_kept(path: Path) -> Kept:
+    """The JSON values in a file of an item, see `Kept`; in JSON objects inside them, too."""
+    kept: Kept = json.loads(path.read_text(), object_hook=lambda values: Kept(values, path.parent))
+    return kept
+
+
 def _sizes(folder: Path) -> dict[str, int]:
     """{path in `folder`: bytes} of an item's own files."""
     return {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgepose.errors import EdgeposeError
-from edgepose.store import Store, digest
+from edgepose.store import Store, digest, read_kept
 
 
 def test_an_item_is_made_once(tmp_path: Path) -> None:
@@ -94,3 +94,16 @@ def test_an_item_that_lost_a_file_is_made_again(tmp_path: Path) -> None:
     (item / "value").unlink()
     assert (store.item("a", {"x": 1}, make) / "value").read_text() == "whole"
     assert len(made) == 3
+
+
+def test_an_item_of_an_older_edgepose_is_refused_by_name(tmp_path: Path) -> None:
+    def older(work: Path, out: Path) -> None:
+        (out / "facts.json").write_text('{"host": {"shift": {"p50": 0.1}}, "duration_s": 3}')
+
+    folder = Store(tmp_path).item("export", {}, older)
+    facts = read_kept(folder / "facts.json")
+    assert facts["host"]["shift"] == {"p50": 0.1}
+    assert facts.get("alike", ()) == ()
+    with pytest.raises(EdgeposeError, match="does not say 'variants'") as caught:
+        facts["host"]["variants"]
+    assert f"remove {folder}" in caught.value.fix

@@ -61,7 +61,7 @@ _SHOWN_EACH_S = 0.5
 @click.option(
     "--box",
     metavar="X,Y,W,H",
-    help="One box in pixels; of a video, in its first frame [default: all].",
+    help="One box in pixels; of a video, in its first frame [default: the whole frame].",
 )
 @click.option(
     "--detector", type=click.Path(path_type=Path),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,10 +80,11 @@ BORDER_OF_DARK = 2
 """So many pixels have to lie between a peak and the border for DARK to move it."""
 
 
+@functools.lru_cache(maxsize=16)
 def dark_kernel(sigma: float) -> NDArray[np.float64]:
     """(5, P): row k smooths P pixels around a peak along one axis into the one at k - 2.
 
-    A Gaussian cut off 2.5 sigma away, which sums to one.
+    A Gaussian cut off 2.5 sigma away, which sums to one. Made once for a sigma: not to be written to.
     """
     reach = max(1, int(2.5 * sigma + 0.5))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
@@ -90,6 +92,7 @@ def dark_kernel(sigma: float) -> NDArray[np.float64]:
     blur = np.zeros((5, 2 * reach + 5))
     for row in range(5):
         blur[row, row : row + len(kernel)] = kernel
+    blur.flags.writeable = False
     return blur
 
 
@@ -103,13 +106,13 @@ def _log_around(
     n, joints, h, w = heatmaps.shape
     blur = dark_kernel(sigma)
     pad = blur.shape[1] // 2
-    flat = np.asarray(heatmaps, np.float32).reshape(n * joints, h, w)
-    padded = np.pad(flat, ((0, 0), (pad, pad), (pad, pad)))
-    steps = np.arange(-pad, pad + 1) + pad
+    padded = np.zeros((n * joints, h + 2 * pad, w + 2 * pad), np.float32)
+    padded[:, pad : pad + h, pad : pad + w] = np.asarray(heatmaps).reshape(n * joints, h, w)
+    steps = np.arange(2 * pad + 1)
     rows = (at[:, 1, None] + steps)[:, :, None]
     columns = (at[:, 0, None] + steps)[:, None, :]
     patch = padded[np.arange(n * joints)[:, None, None], rows, columns]
-    smooth = np.einsum("ay,kyx,bx->kab", blur, patch.astype(np.float64), blur, optimize=True)
+    smooth = blur @ patch.astype(np.float64) @ blur.T
     log: NDArray[np.float64] = np.log(np.maximum(smooth, floor))
     return log
 

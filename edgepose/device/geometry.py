@@ -32,12 +32,14 @@ def box_to_crop(box_xywh: ArrayLike, *, padding: float = 1.25) -> tuple[NDArray[
     Raises DeviceError for a box without area or with a value that is not a number.
     """
     box = np.asarray(box_xywh, dtype=np.float64)
-    if box.shape != (4,) or not np.isfinite(box).all() or box[2] <= 0 or box[3] <= 0:
+    values = box.tolist()
+    if box.shape != (4,) or not all(map(math.isfinite, values)) or min(values[2:]) <= 0:
         raise DeviceError(
-            f"not a person's box: {box.tolist()}",
+            f"not a person's box: {values}",
             fix="give x,y,width,height in pixels with a positive width and height",
         )
-    return box[:2] + 0.5 * box[2:], float(padding * max(box[2], box[3]))
+    x, y, w, h = values
+    return np.array([x + 0.5 * w, y + 0.5 * h]), padding * max(w, h)
 
 
 def region_wh(box_wh: ArrayLike, size_px: float, out_wh: Sequence[int]) -> tuple[float, float]:
@@ -47,7 +49,7 @@ def region_wh(box_wh: ArrayLike, size_px: float, out_wh: Sequence[int]) -> tuple
     The region has the output's aspect ratio and covers the box with the square's margin; for a
     square output it is the square itself. Source: how HRNet prepares COCO boxes for 256x192.
     """
-    width, height = (float(v) for v in np.asarray(box_wh, dtype=np.float64))
+    width, height = np.asarray(box_wh, dtype=np.float64).tolist()
     longest = max(width, height)
     if not (longest > 0 and size_px > 0):
         raise DeviceError(
@@ -78,24 +80,27 @@ def crop_matrix(
                   centre to the last one's: the factors are (out_w - 1) / size_w, (out_h - 1) / size_h
     Sources: the crop of SimpleBaseline and HRNet (their `get_affine_transform`); Huang et al. 2020.
     """
+    # Plain numbers: in a video this runs between two frames, where each call of numpy would be felt.
     center = np.asarray(center_xy, dtype=np.float64)
+    point = center.tolist()
     factor = float(out_wh[0]) / float(size_wh[0]) if size_wh[0] else math.nan
     factor_y = factor
     if alignment == "centers":
         factor = (float(out_wh[0]) - 1.0) / float(size_wh[0]) if size_wh[0] else math.nan
         factor_y = (float(out_wh[1]) - 1.0) / float(size_wh[1]) if size_wh[1] else math.nan
-    finite = math.isfinite(factor) and math.isfinite(factor_y)
-    if center.shape != (2,) or not (np.isfinite(center).all() and finite):
+    if center.shape != (2,) or not all(map(math.isfinite, (*point, factor, factor_y))):
         raise DeviceError(
-            f"no crop around center {center.tolist()} of size {tuple(size_wh)}",
+            f"no crop around center {point} of size {tuple(size_wh)}",
             fix="give a finite centre and a size larger than zero",
         )
+    x, y = point
     angle = math.radians(rotation_deg)
     cos, sin = math.cos(angle), math.sin(angle)
-    linear = np.array([[factor * cos, factor * sin], [-(factor_y * sin), factor_y * cos]])
-    middle = 0.5 * (np.array([out_wh[0], out_wh[1]], dtype=np.float64) - (alignment == "centers"))
-    offset = middle - linear @ center
-    return np.concatenate([linear, offset[:, None]], axis=1)
+    xx, xy, yx, yy = factor * cos, factor * sin, -(factor_y * sin), factor_y * cos
+    inset = float(alignment == "centers")
+    to_x = 0.5 * (out_wh[0] - inset) - (xx * x + xy * y)
+    to_y = 0.5 * (out_wh[1] - inset) - (yx * x + yy * y)
+    return np.array([[xx, xy, to_x], [yx, yy, to_y]], dtype=np.float64)
 
 
 def invert_affine(matrix: ArrayLike) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from edgepose.report.record import Measured, Report
 
 Judgement = Literal["better", "worse", "noise", "same", "unknown"]
 _BLOCKS, _DRAWS = 20, 1000
+_ALIKE = 0.001  # of a size or a count: less is a few bytes of a name
 
 
 class Change(Strict):
@@ -36,7 +37,8 @@ class ScoreChange(Strict):
 
 
 class Figure(Strict):
-    """A figure that is counted or timed. judgement: "unknown" for times, which are not repeated."""
+    """A figure that is counted or timed. judgement: "unknown" for times, which are not repeated; "same"
+    within a thousandth of a size or a count."""
 
     what: str
     before: float
@@ -196,4 +198,6 @@ def _figures(before: Measured, after: Measured) -> Iterator[Figure]:
 
 
 def _smaller(before: float, after: float) -> Judgement:
-    return "same" if after == before else "better" if after < before else "worse"
+    if abs(after - before) <= _ALIKE * before:
+        return "same"
+    return "better" if after < before else "worse"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,15 @@ _LEAST_PX = 4.0
 _KEEP = 0.5  # of the size of the box before, against pumping
 
 
-@dataclass(frozen=True)
-class Before:
-    """What the frame before showed: boxes (K, 4), joints (K, J, 2), scores (K, J)."""
+class Rough(NamedTuple):
+    """A person of the frame before, in plain numbers: box x, y, w, h; joints (J, 2); scores (J,)."""
 
-    boxes_xywh: NDArray[np.float64]
-    joints_xy: NDArray[np.float32]
-    scores: NDArray[np.float32]
+    box_xywh: list[float]
+    joints_xy: list[tuple[float, float]]
+    scores: list[float]
+
+
+Before = Sequence[Rough]
 
 
 class Boxes(Protocol):
@@ -95,13 +97,13 @@ def follow(before: Before, *, frame_hw: tuple[int, int]) -> NDArray[np.float64]:
     """(K', 4) boxes of the next frame; people with too few joints, or seen twice, are left out."""
     height, width = frame_hw
     kept: list[list[float]] = []
-    counts = (before.scores >= SEEN).sum(axis=1).tolist()
-    for row, old in enumerate(before.boxes_xywh.tolist()):
-        if counts[row] < max(2, _LOST_SHARE * before.scores.shape[1]):
+    # Plain numbers: this runs between two frames, where a dozen calls of numpy would be felt.
+    for old, joints, scores in before:
+        seen = [xy for xy, score in zip(joints, scores, strict=True) if score >= SEEN]
+        if len(seen) < max(2, _LOST_SHARE * len(scores)):
             continue
-        # Plain numbers: this runs between two frames, where a dozen calls of numpy would be felt.
-        seen = before.joints_xy[row][before.scores[row] >= SEEN]
-        (x0, y0), (x1, y1) = seen.min(axis=0).tolist(), seen.max(axis=0).tolist()
+        xs, ys = zip(*seen, strict=True)
+        x0, y0, x1, y1 = min(xs), min(ys), max(xs), max(ys)
         margin = 2 * MARGIN * max(x1 - x0, y1 - y0)
         w = _KEEP * old[2] + (1.0 - _KEEP) * (x1 - x0 + margin)
         h = _KEEP * old[3] + (1.0 - _KEEP) * (y1 - y0 + margin)

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepose.device.codec import HeatmapCodec
 from edgepose.device.geometry import resampler
 from edgepose.device.input_sizes import choose_size
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import Runs
 from edgepose.predict import Contract, box_matrix, check_joints
+from edgepose.video.boxes import Rough
 
 BATCH = 16
 
@@ -71,31 +73,49 @@ class Found:
         sizes = {row: part.model.contract.input_hw for part in self.parts for row in part.rows}
         return [sizes[row] for row in range(len(self.boxes_xywh))]
 
-    def joints(self, *, exact: bool = True) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(K, J, 2) image pixels and (K, J) heatmap maxima. exact: by the model's coding; otherwise to
-        the nearest heatmap pixel, which costs next to nothing (and is not checked for NaN)."""
+    def joints(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(K, J, 2) image pixels and (K, J) heatmap maxima, by each model's coding."""
         count = len(self.boxes_xywh)
         xy = np.zeros((count, self.num_joints, 2), np.float32)
         scores = np.zeros((count, self.num_joints), np.float32)
         for part in self.parts:
-            if exact:
-                codec = part.model.contract.codec
-                peaks, scores[part.rows] = codec.decode(part.heatmaps)
-                size = (part.heatmaps.shape[2], part.heatmaps.shape[3])
-                xy[part.rows] = codec.image_xy(peaks, part.matrices, size)
-            else:
-                xy[part.rows], scores[part.rows] = _roughly(part)
+            codec = part.model.contract.codec
+            peaks, scores[part.rows] = codec.decode(part.heatmaps)
+            size = (part.heatmaps.shape[2], part.heatmaps.shape[3])
+            xy[part.rows] = codec.image_xy(peaks, part.matrices, size)
         return xy, scores
 
+    def roughly(self) -> list[Rough]:
+        """Everyone, to the nearest heatmap pixel, for the next frame's boxes. Not checked for NaN."""
+        boxes = self.boxes_xywh.tolist()
+        people: dict[int, Rough] = {}
+        for part in self.parts:
+            codec = part.model.contract.codec
+            for row, heatmaps, matrix in zip(
+                part.rows, part.heatmaps, part.matrices.tolist(), strict=True
+            ):
+                people[row] = _rough(boxes[row], heatmaps, matrix, codec)
+        return [people[row] for row in range(len(boxes))]
 
-def _roughly(part: _Part) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Peaks in image pixels, for a crop that is not turned: each axis has a factor and an offset."""
-    n, joints, h, w = part.heatmaps.shape
-    flat = part.heatmaps.reshape(n, joints, h * w)
-    at, scores = flat.argmax(axis=2), flat.max(axis=2)
-    cells = np.stack([at % w, at // w], axis=2) * part.model.contract.codec.pitch_xy((h, w))
-    factors, offsets = part.matrices[:, [0, 1], [0, 1]], part.matrices[:, :, 2]
-    return (cells - offsets[:, None]) / factors[:, None], scores
+
+def _rough(
+    box_xywh: list[float],
+    heatmaps: NDArray[np.float32],
+    matrix: list[list[float]],
+    codec: HeatmapCodec,
+) -> Rough:
+    """Peaks of a person's heatmaps (J, h, w), whose crop is not turned: each axis has a factor and an
+    offset. Plain numbers: see `geometry.crop_matrix`."""
+    joints, h, w = heatmaps.shape
+    flat = heatmaps.reshape(joints, h * w)
+    pitch_x, pitch_y = codec.pitch_xy((h, w))
+    (factor_x, _, to_x), (_, factor_y, to_y) = matrix
+    peaks = flat.argmax(axis=1).tolist()
+    xy = [
+        ((at % w * pitch_x - to_x) / factor_x, (at // w * pitch_y - to_y) / factor_y)
+        for at in peaks
+    ]
+    return Rough(box_xywh, xy, [flat.item(joint, at) for joint, at in enumerate(peaks)])
 
 
 class Finder:

@@ -94,26 +94,30 @@ class _Finish:
         return image_id
 
 
-class _Later:
-    """Holds a job back until the next network starts: that needs no Python, so that the thread behind
-    has the interpreter to itself, instead of in the way of boxes and crops."""
+class _Others:
+    """The threads beside the network's. They are given work when the network starts: that needs no
+    Python, so that they have the interpreter to themselves, instead of in the way of boxes and crops."""
 
-    def __init__(self, behind: Behind[_Job]) -> None:
-        self._behind = behind
+    def __init__(self, ahead: ReadAhead[Frame], behind: Behind[_Job]) -> None:
+        self.ahead, self._behind = ahead, behind
         self._job: _Job | None = None
 
     def hold(self, job: _Job) -> None:
+        """For the thread behind, when the next network starts."""
         self._job = job
 
-    def release(self) -> None:
+    def go_on(self) -> None:
+        """A network starts now."""
+        self.ahead.read_on()
         job, self._job = self._job, None
         if job is not None:
             self._behind.put(job)
 
     def close(self) -> None:
         """Everything done; raises what went wrong behind."""
+        self.ahead.close()
         try:
-            self.release()
+            self.go_on()
         finally:
             self._behind.close()
 
@@ -146,24 +150,23 @@ def predict_source(
     begin = time.perf_counter()
     clock = Clock()
     finish = _Finish(source, start, sink, options)
-    ahead = ReadAhead(source.frames(), latest=source.live)
-    later = _Later(Behind(finish))
+    others = _Others(ReadAhead(source.frames(), latest=source.live), Behind(finish))
     before: Before | None = None
     frames = 0
     try:
         try:
-            for frame in ahead:
+            for frame in others.ahead:
                 if options.max_seconds is not None and frame.time_s >= options.max_seconds:
                     break
                 if detector is not None:
-                    later.release()
+                    others.go_on()
                 crops = finder.crop(frame.image, boxes.find(frame, before))
-                later.release()
+                others.go_on()
                 found = finder.infer(crops)
                 if source.moving:
-                    before = Before(found.boxes_xywh, *found.joints(exact=False))
+                    before = found.roughly()
                 figures = clock.frame(finder.inference_s + in_detector())
-                later.hold(_Job(frame, found, figures))
+                others.hold(_Job(frame, found, figures))
                 frames += 1
                 if show is not None:
                     show(frames, source.count, figures)
@@ -173,12 +176,11 @@ def predict_source(
             if not source.live:
                 raise
         finally:
-            ahead.close()
-            later.close()
+            others.close()
             sink.close_frames()
         wall_s = time.perf_counter() - begin
     finally:
         if frames:
             sink.summarise()
     timing = Timing(frames, finish.people, wall_s, finder.inference_s, in_detector())
-    return Outcome(timing, ahead.dropped)
+    return Outcome(timing, others.ahead.dropped)

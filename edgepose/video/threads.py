@@ -16,12 +16,16 @@ class ReadAhead(Generic[T]):
     """Iterates over `items` in a thread, up to `depth` ahead; their exception comes where they ended.
 
     latest: never wait for the taker; what it has not taken is replaced, and counted in `dropped`
+    The thread reads on in the place of an item that was taken when `read_on` is called, or when the
+    next one is asked for.
     """
 
     def __init__(self, items: Iterable[T], *, depth: int = 4, latest: bool = False) -> None:
         self.dropped = 0
         self._latest = latest
-        self._queue: queue.Queue[object] = queue.Queue(1 if latest else depth)
+        self._queue: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._room = threading.Semaphore(depth)
+        self._owed = False
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._read, args=(iter(items),), daemon=True)
@@ -29,13 +33,21 @@ class ReadAhead(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         while True:
+            self.read_on()
             item = self._queue.get()
             if item is _END:
                 break
+            self._owed = True
             yield item  # type: ignore[misc]
         self._thread.join()
         if self._error is not None:
             raise self._error
+
+    def read_on(self) -> None:
+        """Now is a good moment for the thread to work."""
+        if self._owed:
+            self._owed = False
+            self._room.release()
 
     def close(self) -> None:
         """Stop reading; what was read is forgotten."""
@@ -45,28 +57,29 @@ class ReadAhead(Generic[T]):
     def _read(self, items: Iterator[T]) -> None:
         try:
             for item in items:
-                if not self._put(item, replace=self._latest):
+                if self._latest:
+                    self._drop()
+                elif not self._wait_for_room():
                     break
+                if self._stop.is_set():
+                    break
+                self._queue.put(item)
         except BaseException as error:  # handed to whoever iterates
             self._error = error
         finally:
             closing = getattr(items, "close", None)
             if closing is not None:
                 closing()  # a generator's files and cameras
-            self._put(_END, replace=False)
+            self._queue.put(_END)
 
-    def _put(self, item: object, *, replace: bool) -> bool:
-        """Whether it was put; False once nobody wants more."""
-        while not self._stop.is_set():
-            try:
-                self._queue.put(item, timeout=0 if replace else _POLL_S)
-                return True
-            except queue.Full:
-                if replace:
-                    self._drop_one()
-        return False
+    def _wait_for_room(self) -> bool:
+        """False once nobody wants more."""
+        while not self._room.acquire(timeout=_POLL_S):
+            if self._stop.is_set():
+                return False
+        return True
 
-    def _drop_one(self) -> None:
+    def _drop(self) -> None:
         try:
             self._queue.get_nowait()
             self.dropped += 1

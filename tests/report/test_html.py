@@ -30,6 +30,7 @@ from edgepose.metrics.truth import Truth
 from edgepose.report import text
 from edgepose.report.compare import compare_runs
 from edgepose.report.html.compare import benches_html, runs_html
+from edgepose.report.html.compare_runs import _short
 from edgepose.report.html.gather import Extras, check_files, gather
 from edgepose.report.html.page import report_html, save_html
 from edgepose.report.html.verdict import headline
@@ -457,6 +458,11 @@ def test_a_comparison_says_what_changed_and_how_sure_that_is(compared: dict[str,
         assert all(a["role"] == "img" and a["aria-label"] for a in plots)
         links = [v for _, a in page.elements for k, v in a.items() if k in ("src", "href")]
         assert all(link and link.startswith(("#", "data:")) for link in links)
+
+
+def test_runs_are_named_by_what_tells_them_apart() -> None:
+    assert _short(["/a/recipe/1", "b/recipe/latest"]) == ["recipe/1", "recipe/latest"]
+    assert _short(["a/recipe/latest", "b/recipe/latest"]) == ["a/recipe/latest", "b/recipe/latest"]
 
 
 def test_a_comparison_without_a_difference_says_so(report: Report) -> None:

@@ -14,7 +14,7 @@ from edgepose.errors import EdgeposeError
 from edgepose.predict import Contract
 from edgepose.skeleton import COCO17, MPII16, Skeleton
 from edgepose.video.box_file import BoxFile
-from edgepose.video.boxes import Before, Following, OneBox, follow
+from edgepose.video.boxes import Before, Following, OneBox, Rough, follow
 from edgepose.video.finder import Finder, Model
 from edgepose.video.frames import Frame
 
@@ -48,7 +48,7 @@ def test_results_go_by_stem_number_or_frame(tmp_path: Path) -> None:
 
 
 def before(xy: np.ndarray, scores: np.ndarray, box: list[float]) -> Before:
-    return Before(np.array([box], float), xy[None].astype(np.float32), scores[None])
+    return [Rough(box, list(map(tuple, xy.tolist())), scores.tolist())]
 
 
 def test_the_next_box_holds_the_joints() -> None:
@@ -71,8 +71,7 @@ def test_people_who_are_lost_doubled_or_gone_are_not_followed() -> None:
     gone = before(xy + 500, np.ones(16), [530, 530, 120, 120])
     assert follow(gone, frame_hw=(200, 200)).shape == (0, 4)
     one = before(xy, np.ones(16), [30, 30, 120, 120])
-    twice = Before(*(np.repeat(v, 2, axis=0) for v in (one.boxes_xywh, one.joints_xy, one.scores)))
-    assert len(follow(twice, frame_hw=(200, 200))) == 1
+    assert len(follow([*one, *one], frame_hw=(200, 200))) == 1
 
 
 def test_following_walks_along_and_starts_again_when_all_are_lost() -> None:
@@ -87,8 +86,8 @@ def test_following_walks_along_and_starts_again_when_all_are_lost() -> None:
             (spots_at(index) > (x - 9, y - 9)) & (spots_at(index) < (x + w + 9, y + h + 9))
         ).all()
         found = finder.find(frame(index).image, here)
-        last = Before(here, *found.joints(exact=False))
-    dark = Before(last.boxes_xywh, last.joints_xy, np.zeros_like(last.scores)) if last else None
+        last = found.roughly()
+    dark = [person._replace(scores=[0.0, 0.0]) for person in last or []]
     assert boxes.find(frame(3), dark).tolist() == [[40, 30, 60, 100]]
 
 
@@ -97,9 +96,7 @@ def test_a_file_that_knows_some_frames_leaves_the_others_to_following(tmp_path: 
     path.write_text(json.dumps([entry(0, [40, 30, 60, 100]), entry(2, [1, 1, 50, 50])]))
     boxes = Following(BoxFile(path, moving=True))
     assert boxes.find(frame(0), None).tolist() == [[40, 30, 60, 100]]
-    last = Before(
-        np.array([[40.0, 30, 60, 100]]), spots_at(0)[None].astype(np.float32), np.ones((1, 2))
-    )
+    last = before(spots_at(0), np.ones(2), [40, 30, 60, 100])
     assert boxes.find(frame(2), last).tolist() == [[1, 1, 50, 50]]
     assert boxes.find(frame(1), last).tolist() not in ([[40, 30, 60, 100]], [[1, 1, 50, 50]])
 
@@ -137,8 +134,10 @@ def test_rough_joints_are_within_a_heatmap_pixel_of_the_exact(
     contract = Contract(hw, HeatmapCodec(coding=coding), PAIR)  # type: ignore[arg-type]
     boxes = np.array([[40.0, 30, 60, 100], [30, 20, 80, 120]])
     found = Finder([Model(BrightSpots(), contract)]).find(frame_of(0), boxes)
-    (exact, scores), (rough, again) = found.joints(), found.joints(exact=False)
-    np.testing.assert_array_equal(scores, again)
+    (exact, scores), people = found.joints(), found.roughly()
+    assert [person.box_xywh for person in people] == boxes.tolist()
+    np.testing.assert_array_equal(scores, [person.scores for person in people])
+    rough = np.array([person.joints_xy for person in people])
     pitch = 4 * 1.25 * max(boxes[:, 3]) / min(hw)  # image pixels in a heatmap's
     assert np.abs(exact - rough).max() < pitch
 

@@ -26,6 +26,24 @@ def test_items_come_in_order_and_an_error_after_them() -> None:
     assert taken == list(range(20))
 
 
+def test_the_place_of_a_taken_item_is_filled_when_the_taker_says_so() -> None:
+    second = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 0
+        yield 1  # waits for room
+        second.set()
+        yield 2
+
+    ahead = ReadAhead(items(), depth=1)
+    taken = iter(ahead)
+    assert next(taken) == 0
+    assert not second.wait(0.3)
+    ahead.read_on()
+    assert second.wait(5)
+    assert list(taken) == [1, 2]  # asking for the next one says so, too
+
+
 def test_closing_early_closes_the_source() -> None:
     closed = threading.Event()
 

@@ -91,7 +91,7 @@ class _Dark(_Peaks):
 
     def __init__(self, joints: int, heatmap_hw: tuple[int, int], *, sigma: float) -> None:
         super().__init__(joints, heatmap_hw)
-        blur = torch.from_numpy(dark_kernel(sigma)).float()
+        blur = torch.tensor(dark_kernel(sigma), dtype=torch.float32)
         self.side = blur.shape[1]
         self.pad = self.side // 2
         self.wide = self.w + 2 * self.pad

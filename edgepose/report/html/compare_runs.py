@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 
 from edgepose.report import text
 from edgepose.report.compare import Comparison, RowChange, ScoreChange
@@ -42,17 +43,27 @@ def judged_verdict(judged: str, line: str) -> Verdict:
 def runs_page(found: Sequence[Comparison]) -> Page:
     """The page of `compare_runs`, for one or more runs that were compared with the same first."""
     words, kind = _badge(found)
+    names = _short([found[0].before, *(item.after for item in found)])[1:]
+    titles = names if len(found) > 1 else [""]
     return Page(
         kicker="edgepose comparison of runs",
         title="What changed",
         subtitle=f"{found[0].before} → {', '.join(item.after for item in found)}",
         badge=words,
         badge_kind=kind,
-        verdicts=[verdict for item in found for verdict in _verdicts(item, len(found) > 1)],
+        verdicts=[
+            v for item, title in zip(found, titles, strict=True) for v in _verdicts(item, title)
+        ],
         figures=_headline(found[0]) if len(found) == 1 else (),
-        sections=[part for i, item in enumerate(found) for part in _parts(item, i, len(found))],
+        sections=[p for i, item in enumerate(found) for p in _parts(item, titles[i], i + 1)],
         foot="from report.json and people.npz of each run",
     )
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Paths of runs by their last two parts, recipe and run, where these tell them apart."""
+    ends = ["/".join(PurePath(name).parts[-2:]) for name in names]
+    return ends if len(set(ends)) == len(ends) else list(names)
 
 
 def primary(found: Comparison) -> list[tuple[RowChange, ScoreChange]]:
@@ -74,9 +85,10 @@ def _badge(found: Sequence[Comparison]) -> tuple[str, str]:
     return ("Better", "yes") if "better" in judged else ("Worse", "no")
 
 
-def _verdicts(item: Comparison, several: bool) -> list[Verdict]:
-    """What was done, what became of the first score, and what became of sizes."""
-    begin = f"{item.after}: " if several else ""
+def _verdicts(item: Comparison, title: str) -> list[Verdict]:
+    """What was done, what became of the first score, and what became of sizes. title: of its run, or
+    empty."""
+    begin = f"{title}: " if title else ""
     done = f"{len(item.changes)} things were done differently"
     if not item.changes:
         done = capital(NOTHING_DIFFERENT)
@@ -146,10 +158,10 @@ def _headline(item: Comparison) -> list[Figure]:
     return figures
 
 
-def _parts(item: Comparison, number: int, count: int) -> list[Section]:
-    """The sections of one comparison; of several, each names its run."""
-    of = f": {item.after}" if count > 1 else ""
-    end = f"-{number + 1}" if count > 1 else ""
+def _parts(item: Comparison, title: str, number: int) -> list[Section]:
+    """The sections of one comparison; of several, each has its run's title and a number."""
+    of = f": {title}" if title else ""
+    end = f"-{number}" if title else ""
     changes: Block = Prose(capital(NOTHING_DIFFERENT) + ".")
     if item.changes:
         rows = [(c.what, c.before or text.DASH, c.after or text.DASH) for c in item.changes]
