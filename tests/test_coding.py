@@ -182,6 +182,23 @@ def test_eval_and_bench_take_the_flip_test(
     assert invoke("eval", "--predictions", "a", "--ground-truth", "b", "--flip").exit_code == 2
 
 
+def test_what_a_benchmark_measured_is_shown_though_the_disk_is_full(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(api, "open_data", lambda text: spotted(run))
+    monkeypatch.setattr("os.fsync", full)
+    words = ("bench", "--target", "host", "--artifact", run / "artifacts" / "host", "--quick")
+    shown = invoke(*words, "--out", tmp_path)
+    assert shown.exit_code == 2
+    assert "No space left" in shown.stderr
+    assert "FPS" in shown.stdout
+    assert "record:" not in shown.stdout
+    assert list(tmp_path.rglob("record.json")) == []
+
+
 def test_a_model_folder_keeps_its_coding_and_says_nothing_of_the_standard(tmp_path: Path) -> None:
     for coding in ("standard", "udp"):
         tiny(coding).save(tmp_path / coding)

@@ -226,6 +226,7 @@ def bench(
             f"an iphone runs Core ML, {target.name} is for {target.runtime}",
             fix="give a coreml target",
         )
+    save = False  # what runs on a board, or in a race, is saved as it comes
     with progress_bars() as progress:
         if race:
             board = None if place is None else Board(
@@ -254,7 +255,7 @@ def bench(
                     phone=phone,
                     report=progress,
                 ).model_copy(update={"form": form})
-            save_record(record, path)
+            save = True
         else:
             record = bench_there(
                 artifact,
@@ -282,6 +283,9 @@ def bench(
         print_json(record.model_dump(mode="json"))
     else:
         click.echo(bench_text(record, color=wants_color(sys.stdout)))
+    if save:  # shown already, should the disk be full
+        save_record(record, path)
+    if not as_json:
         click.echo(f"record: {path}")
     if former is not None:
         found = compare_records(former, record, anyway=anyway)
