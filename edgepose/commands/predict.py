@@ -65,7 +65,7 @@ _SHOWN_EACH_S = 0.5
 )
 @click.option(
     "--detector", type=click.Path(path_type=Path),
-    help="ONNX detector: YOLOv5, v8, v11, YOLOX, SSD, torchvision, or with NMS inside.",
+    help="ONNX detector: YOLOv5, v8, v11, YOLOX, SSD, torchvision, MMDetection, or with NMS inside.",
 )  # fmt: skip
 @click.option("--detector-class", type=click.IntRange(0), default=0, show_default=True,
               help="Its number for people (torchvision: 1).")  # fmt: skip
@@ -74,8 +74,9 @@ _SHOWN_EACH_S = 0.5
 @click.option("--detector-size", type=click.IntRange(32, 4096), default=640, show_default=True,
               help="Side of its input, where the file leaves it open.")  # fmt: skip
 @click.option("--detector-pixels", default="auto", show_default=True,
-              type=click.Choice(["auto", "rgb-unit", "rgb-byte", "bgr-byte"]),
-              help="What it was trained on: 0..1 or 0..255, RGB or BGR.")  # fmt: skip
+              type=click.Choice(["auto", "rgb-unit", "rgb-byte", "bgr-byte", "rgb-imagenet",
+                                 "bgr-imagenet"]),
+              help="What it was trained on: 0..1, 0..255 or ImageNet's mean, RGB or BGR.")  # fmt: skip
 @click.option("--detect-every", type=click.IntRange(1), default=1, show_default=True,
               help="In a video, look in each so many frames; between, boxes follow joints.")  # fmt: skip
 @click.option("--flip", is_flag=True, help="Average with the mirrored crop.")

@@ -14,10 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from edgepose.errors import EdgeposeError
 from edgepose.video.boxes import Before
-from edgepose.video.detector_outputs import Detections, read_outputs
+from edgepose.video.detector_outputs import Detections, is_mmdetection, read_outputs
 from edgepose.video.frames import Frame
 
-Pixels = Literal["auto", "rgb-unit", "rgb-byte", "bgr-byte"]
+Pixels = Literal["auto", "rgb-unit", "rgb-byte", "bgr-byte", "rgb-imagenet", "bgr-imagenet"]
+# ImageNet's mean and deviation, 0..255 RGB, as MMDetection's configurations give them.
+_MEAN = np.array([123.675, 116.28, 103.53], np.float32)
+_STD = np.array([58.395, 57.12, 57.375], np.float32)
 _GREY = 114  # the border that YOLO's trainings use
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 
@@ -25,8 +28,9 @@ _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(ui
 class Config(BaseModel):
     """person: class index; min_score: least confidence; nms_iou: overlap from which two boxes are one;
     size: side of the square input where the file leaves it open, pixels; pixels: what it was trained
-    on: 0..1 or 0..255, RGB or BGR (auto: bytes for a uint8 input and, in BGR, for YOLOX's output,
-    else 0..1 RGB); every: in a video, look in each so many frames and follow the joints between"""
+    on: 0..1, 0..255 or with ImageNet's mean and deviation, RGB or BGR (auto: bytes for a uint8 input
+    and, in BGR, for YOLOX's output; bgr-imagenet for MMDetection's, as RTMDet; else 0..1 RGB);
+    every: in a video, look in each so many frames and follow the joints between"""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -110,16 +114,21 @@ class Detector:
         outputs = self._run(np.full((*self.input_hw, 3), _GREY, np.uint8), "rgb-unit")
         self._read(outputs)  # refuses what cannot be read, before any frame
         self.inference_s = 0.0
+        if is_mmdetection(outputs):
+            return "bgr-imagenet"
         height, width = self.input_hw
         cells = sum((height // s) * (width // s) for s in (8, 16, 32))
         yolox = len(outputs) == 1 and next(iter(outputs.values())).shape[1:2] == (cells,)
         return "bgr-byte" if yolox else "rgb-unit"
 
     def _run(self, picture: NDArray[np.uint8], pixels: Pixels) -> dict[str, NDArray[Any]]:
-        ordered = picture[..., ::-1] if pixels == "bgr-byte" else picture
-        values = ordered.astype(self._type)
-        if pixels == "rgb-unit" and self._type is not np.uint8:
+        values = picture.astype(self._type)
+        if self._type is not np.uint8 and pixels.endswith("unit"):
             values = values / self._type(255)
+        if self._type is not np.uint8 and pixels.endswith("imagenet"):
+            values = ((picture - _MEAN) / _STD).astype(self._type)
+        if pixels.startswith("bgr"):
+            values = values[..., ::-1]
         if not self._last:
             values = values.transpose(2, 0, 1)
         batch = np.ascontiguousarray(values if self._rank == 3 else values[None])

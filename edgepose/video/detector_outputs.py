@@ -16,7 +16,8 @@ _LOG_LIMIT = 12.0
 READ = (
     "(1, 4 + classes, N) as YOLOv8 and v11 export; (1, N, 5 + classes) as YOLOv5 and YOLOX; "
     "(1, N, 6) x, y, x, y, score, class or (N, 7) image, x, y, x, y, class, score after NMS; "
-    "boxes (N, 4), labels (N) and scores (N) as torchvision and SSD"
+    "boxes (N, 4), labels (N) and scores (N) as torchvision and SSD; "
+    "dets (1, N, 5) x, y, x, y, score and labels (1, N) as MMDetection"
 )
 
 
@@ -49,6 +50,17 @@ def read_outputs(
             fix=f"export it with one of: {READ}; or give boxes by --boxes",
         )
     return found
+
+
+def is_mmdetection(outputs: Mapping[str, NDArray[Any]]) -> bool:
+    """Two outputs, dets (1, N, 5) and labels (1, N), as mmdeploy writes them."""
+    shapes = sorted((np.shape(v) for v in outputs.values()), key=len)
+    return (
+        len(shapes) == 2
+        and len(shapes[0]) == 2
+        and shapes[1] == (*shapes[0], 5)
+        and shapes[0][0] == 1
+    )
 
 
 def _single(value: NDArray[Any], input_hw: tuple[int, int], person: int) -> Detections | None:
@@ -96,24 +108,28 @@ def _several(
 ) -> Detections | None:
     """boxes, labels, scores and possibly a count; by shape, and by name where shapes are alike."""
     flat = {n: v[0] if v.ndim > 1 and v.shape[0] == 1 else v for n, v in arrays.items()}
+    if is_mmdetection(arrays):
+        (dets,) = (v.astype(np.float64) for v in flat.values() if v.ndim == 2)
+        (labels,) = (v for v in flat.values() if v.ndim == 1)
+        return _classed(dets[:, :4], labels, dets[:, 4], person)
     boxes = [n for n, v in flat.items() if v.ndim == 2 and v.shape[1] == 4]
     if len(boxes) != 1:
         return None
     count = len(flat[boxes[0]])
     lists = {n: v for n, v in flat.items() if v.ndim == 1 and len(v) == count and n != boxes[0]}
     whole = [n for n, v in lists.items() if np.issubdtype(v.dtype, np.integer)]
-    labels = whole or [n for n in lists if "label" in n.lower() or "class" in n.lower()]
-    scores = [n for n in lists if n not in labels]
+    named = whole or [n for n in lists if "label" in n.lower() or "class" in n.lower()]
+    scores = [n for n in lists if n not in named]
     if count == 1:  # a number of detections looks like a list of one
         scores = [n for n in scores if "num" not in n.lower()] or scores
-    if len(labels) != 1 or len(scores) != 1:
+    if len(named) != 1 or len(scores) != 1:
         return None
     corners = flat[boxes[0]].astype(np.float64)
     if "detection_boxes" in boxes[0]:  # TensorFlow's: y before x
         corners = corners[:, [1, 0, 3, 2]]
     if len(corners) and np.abs(corners).max() <= 2.0:  # parts of the picture
         corners = corners * [input_hw[1], input_hw[0], input_hw[1], input_hw[0]]
-    return _classed(corners, flat[labels[0]], flat[scores[0]], person)
+    return _classed(corners, flat[named[0]], flat[scores[0]], person)
 
 
 def _classed(

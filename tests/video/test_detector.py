@@ -88,6 +88,10 @@ TENSORFLOW = {
     "detection_scores": np.array([[0.9, 0.95]], np.float32),
     "num_detections": np.array([2], np.float32),
 }
+MMDETECTION = {
+    "dets": np.array([[[*BOX, 0.9], [*OTHER, 0.95], [0, 0, 0, 0, 0]]], np.float32),
+    "labels": np.array([[0, 1, 0]], np.int64),
+}
 KINDS = {
     "YOLOv8": {"output0": yolov8()},
     "YOLOv5": {"output": yolov5()},
@@ -98,6 +102,7 @@ KINDS = {
     "torchvision": TORCHVISION,
     "SSD": SSD,
     "TensorFlow": TENSORFLOW,
+    "MMDetection": MMDETECTION,
 }
 
 
@@ -207,6 +212,8 @@ def seen_pixels(path: Path, kind: int, shape: tuple[int | str, ...], width: int)
         (TensorProto.FLOAT, (1, 3, SIDE, SIDE), "rgb-unit", 200 / 255),
         (TensorProto.UINT8, (1, SIDE, SIDE, 3), "auto", 200),
         (TensorProto.FLOAT16, (1, 3, SIDE, SIDE), "bgr-byte", 40),
+        (TensorProto.FLOAT, (1, 3, SIDE, SIDE), "rgb-imagenet", (200 - 123.675) / 58.395),
+        (TensorProto.FLOAT, (1, 3, SIDE, SIDE), "bgr-imagenet", (40 - 103.53) / 57.375),
     ],
 )
 def test_pixels_reach_the_network_as_it_was_trained(
@@ -217,6 +224,11 @@ def test_pixels_reach_the_network_as_it_was_trained(
     picture = np.full((SIDE, SIDE, 3), (200, 100, 40), np.uint8)
     found = detector._run(picture, detector._pixels)["out"][0, 0, 5]
     assert found == pytest.approx(wanted, rel=2e-3)
+
+
+def test_an_mmdetection_file_gets_what_rtmdet_was_trained_on(tmp_path: Path) -> None:
+    assert Detector(save(tmp_path / "d.onnx", MMDETECTION))._pixels == "bgr-imagenet"
+    assert Detector(save(tmp_path / "s.onnx", SSD))._pixels == "rgb-unit"
 
 
 def test_letterbox_keeps_the_shape_of_things() -> None:
