@@ -42,6 +42,11 @@ class RatioValue(Strict):
     units: int
     differs: bool
 
+    @property
+    def once(self) -> bool:
+        """One run on each side, apart: how much runs differ among themselves is not in the interval."""
+        return self.how == "apart" and self.unit == "blocks"
+
 
 class DifferenceValue(Strict):
     """second - first, points; ci95: paired over persons, None where it cannot be had."""

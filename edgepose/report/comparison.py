@@ -76,7 +76,10 @@ def ratio_verdict(ratio: RatioValue) -> str:
     verdict = "no difference that can be told"
     if ratio.differs:
         share = abs(ratio.value - 1)
-        verdict = f"the second is {share:.1%} {'slower' if ratio.value > 1 else 'faster'}"
+        words = f"{share:.1%} {'slower' if ratio.value > 1 else 'faster'}"
+        verdict = (
+            f"the second was {words}, in one run each" if ratio.once else f"the second is {words}"
+        )
     return (
         f"p50: second / first {ratio.value:.3f}, {ratio.level:.0%} "
         f"[{ratio.low:.3f}, {ratio.high:.3f}]: {verdict}"

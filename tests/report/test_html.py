@@ -446,8 +446,9 @@ def test_a_comparison_says_what_changed_and_how_sure_that_is(compared: dict[str,
     assert "does not keep what it found on each person" in several.text
     assert {"done-1", "came-1", "done-2", "came-2"} <= {a.get("id") for _, a in several.elements}
     benches = Collected(compared["benches"])
-    assert "Worse Model only, p50: second / first 1.200" in benches.text
-    assert "the second is 20.0% slower" in benches.text
+    assert "What changed Not to be told from one run each" in benches.text
+    assert "\u2013 Model only, p50: second / first 1.200" in benches.text
+    assert "the second was 20.0% slower, in one run each" in benches.text
     assert "The same size" in benches.text
     assert "how much runs differ is not in the interval" in benches.text
     for page in (runs, several, benches):

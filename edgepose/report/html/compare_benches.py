@@ -31,6 +31,8 @@ def benches_page(first: Named, others: Sequence[tuple[Named, Comparison]]) -> Pa
     """The page of `compare_records`. Each: (the name it was given by, its record)."""
     judged = {word for _, found in others for word in _judgements(found)}
     words, kind = "No difference that can be told", "none"
+    if any(ratio.differs for _, found in others for ratio in found.ratios.values()):
+        words = "Not to be told from one run each"
     if {"better", "worse"} <= judged:
         words = "Better and worse"
     elif judged:
@@ -51,6 +53,8 @@ def benches_page(first: Named, others: Sequence[tuple[Named, Comparison]]) -> Pa
 
 
 def _speed(ratio: RatioValue) -> str:
+    if ratio.differs and ratio.once:
+        return "unknown"
     return ("worse" if ratio.value > 1 else "better") if ratio.differs else "noise"
 
 
