@@ -193,6 +193,13 @@ def test_this_host_is_measured_once_and_kept(
     estimator = open_estimator(load_target("host"))
     assert estimator.origin == "calibrated on this host"
     assert estimator.costs == first.costs
+    (file,) = tmp_path.rglob("*.json")
+    for text in ("{", "{}", '{"seconds": {"macs": 1}}'):
+        file.write_text(text)
+        with pytest.raises(
+            EdgeposeError, match=r"\.json, what was measured of this host, is damaged"
+        ):
+            host.calibration("int8")
 
 
 def test_costs_of_a_disturbed_host_are_neither_used_nor_kept(

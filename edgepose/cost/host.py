@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import platform
@@ -33,8 +34,9 @@ from edgepose.fetch import cache_folder
 from edgepose.target import Precision, Target
 
 VERSION = 3
+_LOG = logging.getLogger("edgepose")
 NETWORKS = 40
-PASSES = 12
+PASSES = 8
 
 
 class Amounts(NamedTuple):
@@ -120,9 +122,8 @@ def calibration(
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
     file = (folder or cache_folder()) / "host" / f"{name}.json"
     if file.exists():
-        kept = json.loads(file.read_text())
-        costs = HostCosts(Amounts(**kept["seconds"]))
-        return Calibration(costs, kept["median_error"], kept["largest_error"])
+        return _kept(file)
+    _LOG.info("measuring what this host's CPU takes, once: some ten seconds")
     found = fit(network_times(precision, threads=threads))
     if found.median_error > AGREEMENT:  # not worth keeping
         return found
@@ -134,6 +135,18 @@ def calibration(
     }
     write_atomic(file, json.dumps(kept, indent=1).encode())
     return found
+
+
+def _kept(file: Path) -> Calibration:
+    try:
+        kept = json.loads(file.read_text())
+        costs = HostCosts(Amounts(**kept["seconds"]))
+        return Calibration(costs, float(kept["median_error"]), float(kept["largest_error"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise EdgeposeError(
+            f"{file}, what was measured of this host, is damaged",
+            fix="remove it; the host is measured again",
+        ) from error
 
 
 def _processor() -> str:
@@ -177,7 +190,7 @@ def network_times(
 
 
 def _median_ms(call: Callable[[], object]) -> float:
-    timing = measure(call, warmup=2, max_warmup=4, repeats=5, min_seconds=0.02)
+    timing = measure(call, warmup=1, max_warmup=2, repeats=5, min_seconds=0.0)
     return float(np.median(timing.samples_ms))
 
 
