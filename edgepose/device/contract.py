@@ -15,7 +15,7 @@ from .coding import RULES, check_coding
 from .decode import heatmap_to_image_xy
 from .errors import DeviceError
 from .files import sha256_file
-from .geometry import normalise
+from .geometry import network_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,12 +81,10 @@ class Contract:
         return expand(self.read("model"))
 
     def prepare(self, crops: NDArray[np.uint8]) -> NDArray[Any]:
-        """crops: (N, H, W, 3) RGB -> normalised (N, 3, H, W) float32 in the model's channel order; the
-        crops themselves, in that order, where the graph normalises."""
-        ordered = crops if self.color == "RGB" else crops[..., ::-1]
-        if self.where == "graph":
-            return np.ascontiguousarray(ordered)
-        return normalise(ordered, self.mean, self.std)
+        """What the model takes for (N, H, W, 3) RGB crops, see `geometry.network_input`."""
+        return network_input(
+            crops, color=self.color, where=self.where, mean=self.mean, std=self.std
+        )
 
     def find(
         self, output: NDArray[np.float32], matrices: NDArray[np.float64]

@@ -209,3 +209,19 @@ def normalise(
         np.multiply(crops[..., c], np.float32(1.0 / (255.0 * std[c])), out=plane)
         plane -= np.float32(mean[c] / std[c])
     return out
+
+
+def network_input(
+    crops: NDArray[np.uint8],
+    *,
+    color: str,
+    where: str,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> NDArray[Any]:
+    """crops: (N, H, W, 3) RGB -> normalised (N, 3, H, W) float32 in the network's colour order; the crops
+    themselves, in that order, where the graph normalises."""
+    ordered = crops if color == "RGB" else crops[..., ::-1]
+    if where == "graph":
+        return np.ascontiguousarray(ordered)
+    return normalise(ordered, mean, std)

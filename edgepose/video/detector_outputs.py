@@ -110,26 +110,26 @@ def _several(
     flat = {n: v[0] if v.ndim > 1 and v.shape[0] == 1 else v for n, v in arrays.items()}
     if is_mmdetection(arrays):
         (dets,) = (v.astype(np.float64) for v in flat.values() if v.ndim == 2)
-        (labels,) = (v for v in flat.values() if v.ndim == 1)
-        return _classed(dets[:, :4], labels, dets[:, 4], person)
+        (classes,) = (v for v in flat.values() if v.ndim == 1)
+        return _classed(dets[:, :4], classes, dets[:, 4], person)
     boxes = [n for n, v in flat.items() if v.ndim == 2 and v.shape[1] == 4]
     if len(boxes) != 1:
         return None
     count = len(flat[boxes[0]])
     lists = {n: v for n, v in flat.items() if v.ndim == 1 and len(v) == count and n != boxes[0]}
     whole = [n for n, v in lists.items() if np.issubdtype(v.dtype, np.integer)]
-    named = whole or [n for n in lists if "label" in n.lower() or "class" in n.lower()]
-    scores = [n for n in lists if n not in named]
+    labels = whole or [n for n in lists if "label" in n.lower() or "class" in n.lower()]
+    scores = [n for n in lists if n not in labels]
     if count == 1:  # a number of detections looks like a list of one
         scores = [n for n in scores if "num" not in n.lower()] or scores
-    if len(named) != 1 or len(scores) != 1:
+    if len(labels) != 1 or len(scores) != 1:
         return None
     corners = flat[boxes[0]].astype(np.float64)
     if "detection_boxes" in boxes[0]:  # TensorFlow's: y before x
         corners = corners[:, [1, 0, 3, 2]]
     if len(corners) and np.abs(corners).max() <= 2.0:  # parts of the picture
         corners = corners * [input_hw[1], input_hw[0], input_hw[1], input_hw[0]]
-    return _classed(corners, flat[named[0]], flat[scores[0]], person)
+    return _classed(corners, flat[labels[0]], flat[scores[0]], person)
 
 
 def _classed(

@@ -10,7 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from edgepose.backends.common.cpu import instruction_set
-from edgepose.device.geometry import normalise
+from edgepose.device.geometry import network_input
 from edgepose.errors import EdgeposeError
 from edgepose.manifest import Manifest
 
@@ -80,10 +80,7 @@ class OrtExecutor:
                 fix="crop to the input size that artifact.json names",
             )
         pre = self.manifest.preprocessing
-        ordered = crops if pre.color == "RGB" else crops[..., ::-1]
-        if pre.where == "graph":
-            return np.ascontiguousarray(ordered)
-        return normalise(ordered, pre.mean, pre.std)
+        return network_input(crops, color=pre.color, where=pre.where, mean=pre.mean, std=pre.std)
 
     def infer(self, prepared: NDArray[Any]) -> NDArray[np.float32]:
         name = self.manifest.input.name
