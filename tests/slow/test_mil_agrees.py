@@ -1,11 +1,13 @@
 """The MIL interpreter against torch on whole networks and rendered people, in FP32, FP16 and W8A8.
 
 The ResNet-18 is the embedded one. There are no trained weights of HRNet-W32 here: it learns 64 people at
-64x64 by heart, 60 steps, until its heatmaps have peaks (measured: half of them above 0.5).
+64x64 by heart, until its heatmaps have peaks (measured: half of them above 0.5 after 60 steps). What FP16
+rounds away falls as it goes on learning; W32_STEPS=2400 takes most of an hour and must come within 1e-3.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -27,18 +29,20 @@ from tests.backends.forced import compare, heatmap_step
 
 pytestmark = pytest.mark.slow
 EMBEDDED = Path(edgepose.__file__).parents[1] / "recipes/weights/resnet18_synthetic"
-SHORT_LESSON = """\
+STEPS = int(os.environ.get("W32_STEPS", "60"))
+LONG_LESSON = 2400
+LESSON = f"""\
 version: 1
 name: hrnet_w32_by_heart
 seed: 0
-data: {source: synthetic, train: 64, val: 64, calibration: 64, val_from_train: true}
-student: {arch: hrnet_w32, input_hw: [64, 64]}
+data: {{source: synthetic, train: 64, val: 64, calibration: 64, val_from_train: true}}
+student: {{arch: hrnet_w32, input_hw: [64, 64]}}
 stages:
   train:
-    steps: 60
+    steps: {STEPS}
     batch_size: 16
     lr: 1.0e-3
-    augment: {flip: false, rotation_deg: 0, scale: [1, 1], shift: 0, photometric: 0, occlusion: 0}
+    augment: {{flip: false, rotation_deg: 0, scale: [1, 1], shift: 0, photometric: 0, occlusion: 0}}
 """
 
 
@@ -57,7 +61,7 @@ def resnet18() -> PoseModel:
 def hrnet_w32(tmp_path_factory: pytest.TempPathFactory) -> PoseModel:
     folder = tmp_path_factory.mktemp("hrnet")
     recipe = folder / "recipe.yaml"
-    recipe.write_text(SHORT_LESSON)
+    recipe.write_text(LESSON)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEPOSE_CACHE", str(folder / "cache"))
         run = edgepose.compress(recipe, out=folder / "reports")
@@ -104,7 +108,7 @@ def test_float_packages_give_what_torch_gives(
     print(name, errors, f"torch in half: {torch_in_half:.3g}")
     assert errors["fp32"] <= 1e-5
     assert errors["fp16"] <= max(1e-3, 1.2 * torch_in_half)
-    if name == "resnet18":
+    if name == "resnet18" or STEPS >= LONG_LESSON:
         assert errors["fp16"] <= 1e-3
 
 

@@ -57,22 +57,29 @@ class Description:
 
 
 class ImageNetwork(nn.Module):
-    """`network` behind its normalisation: takes (1, 3, H, W), 0..255."""
+    """`network` behind its normalisation: takes (1, 3, H, W), 0..255.
 
+    Scaled first, as normalisation is often written, FP16 rounds a large product and a large sum. A byte
+    less a whole number it holds exactly, and what the mean has beyond that is below one half.
+    """
+
+    whole: torch.Tensor
+    rest: torch.Tensor
     scale: torch.Tensor
-    shift: torch.Tensor
 
     def __init__(self, network: nn.Module, *, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.network = network
         mean_, std_ = (
-            torch.tensor(v, dtype=torch.float64).reshape(1, 3, 1, 1) for v in (mean, std)
+            255 * torch.tensor(v, dtype=torch.float64).reshape(1, 3, 1, 1) for v in (mean, std)
         )
-        self.register_buffer("scale", (1 / (255 * std_)).float())
-        self.register_buffer("shift", (-mean_ / std_).float())
+        whole = mean_.round()
+        for name, value in (("whole", whole), ("rest", mean_ - whole), ("scale", 1 / std_)):
+            self.register_buffer(name, value.float())
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.network(image * self.scale + self.shift)
+        normalised = (image - self.whole - self.rest) * self.scale
+        result: torch.Tensor = self.network(normalised)
         return result
 
 
