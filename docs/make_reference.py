@@ -240,7 +240,7 @@ def commands() -> str:
         "failed (`lint`, `doctor`, `bench --fail-if`); 2 bad input, with one message and its fix; "
         "130 stopped."
     ]
-    root = click.Context(main, info_name="edgepose")
+    root = click.Context(main, info_name="edgepose", **main.context_settings)
     for name, command in _leaves(main):
         context = click.Context(command, info_name=name, parent=root, terminal_width=88)
         parts.append(f"## {name}\n\n```text\n{command.get_help(context)}\n```")

@@ -39,6 +39,7 @@ from edgepose.pipeline import compress as run_recipe
 from edgepose.predict import Contract
 from edgepose.preflight import lint_recipe as lint_recipe
 from edgepose.processes import joined
+from edgepose.progress import Progress
 from edgepose.quant.calibrate import calibrate
 from edgepose.recipe import Recipe, load_recipe
 from edgepose.sensitivity import (
@@ -52,8 +53,6 @@ from edgepose.sensitivity import (
 from edgepose.skeleton import Skeleton
 from edgepose.target import load_target
 from edgepose.weights import Wanted, load_weights
-
-Progress = Callable[[str, int, int], None]
 
 
 def _quiet(what: str, done: int, total: int) -> None:

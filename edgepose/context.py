@@ -13,6 +13,7 @@ from edgepose.data.mixture import Mixture, Unlabelled, open_unlabelled
 from edgepose.metrics.metric import METRICS, Metric
 from edgepose.models.pose_model import PoseModel
 from edgepose.processes import ALONE, Processes
+from edgepose.progress import Progress
 from edgepose.recipe_sections import Budget
 from edgepose.target import Target
 
@@ -35,7 +36,7 @@ class Context:
     seed: int
     folder: Path
     cache: Path
-    report: Callable[[str, int, int], None]
+    report: Progress
     warn: Callable[[str], None]
     notes: dict[str, Any] = field(default_factory=dict)
     processes: Processes = ALONE

@@ -5,21 +5,20 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from edgepose.errors import EdgeposeError
+from edgepose.progress import Progress
 
-Report = Callable[[str, int, int], None]
 BLOCK = 1 << 20
 TIMEOUT_S = 30.0
 ATTEMPTS = 3
 """Connections in a row that may bring nothing."""
 
 
-def download(url: str, part: Path, *, limit_bytes: int, report: Report) -> None:
+def download(url: str, part: Path, *, limit_bytes: int, report: Progress) -> None:
     """Append to `part` until the server says that it is whole; a broken connection is tried again.
 
     Raises EdgeposeError for an answer other than the file, a server that stops sending, and a file
@@ -41,7 +40,7 @@ def download(url: str, part: Path, *, limit_bytes: int, report: Report) -> None:
     )
 
 
-def _read_some(url: str, part: Path, limit_bytes: int, report: Report) -> str:
+def _read_some(url: str, part: Path, limit_bytes: int, report: Progress) -> str:
     """One connection's worth; "" when the file is whole, else why it is not."""
     import http.client
     import urllib.error

@@ -21,12 +21,12 @@ from edgepose.errors import EdgeposeError
 from edgepose.metrics.metric import Metric, Score
 from edgepose.metrics.truth import Truth
 from edgepose.models.pose_model import ModelSpec
+from edgepose.progress import Progress
 from edgepose.skeleton import Skeleton
 
 BATCH = 16
 HEATMAPS = "heatmaps"  # what an executor gives that does not say otherwise
 FLIP_TEST = ", flip test"  # what ran the crops and their mirror images says so
-Report = Callable[[str, int, int], None]
 _NO_IMAGE = np.zeros((0, 0, 3), dtype=np.uint8)
 
 
@@ -173,7 +173,7 @@ def find_joints(
     *,
     codec: HeatmapCodec,
     flip_index: Sequence[int] | None = None,
-    report: Report | None = None,
+    report: Progress | None = None,
     label: str = "score",
     batch: int = BATCH,
 ) -> Joints:
@@ -212,7 +212,7 @@ def _given_joints(
     data: EvaluationSet,
     *,
     flip: bool,
-    report: Report | None,
+    report: Progress | None,
     label: str,
     batch: int,
 ) -> Joints:

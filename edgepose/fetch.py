@@ -22,8 +22,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from edgepose.device.files import sha256_file, write_atomic
-from edgepose.download import Report, download
+from edgepose.download import download
 from edgepose.errors import EdgeposeError
+from edgepose.progress import Progress
 
 ENTRY, PART = "source.json", ".part"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -141,7 +142,7 @@ def cached(source: Source) -> Path | None:
 
 
 def fetch(
-    source: Source, *, report: Report = _quiet, warn: Callable[[str], None] | None = None
+    source: Source, *, report: Progress = _quiet, warn: Callable[[str], None] | None = None
 ) -> Path:
     """The file of a source on this disk, its hash checked; downloaded where it is not here yet.
 
@@ -210,7 +211,7 @@ def _check_hash(found: str, source: Source, *, where: str) -> None:
         )
 
 
-def _download(source: Source, folder: Path, final: Path, report: Report) -> Path:
+def _download(source: Source, folder: Path, final: Path, report: Progress) -> Path:
     """Fetch into `final`.part, continuing what is there; rename once the hash is right."""
     if offline():
         raise EdgeposeError(

@@ -24,6 +24,7 @@ from edgepose.metrics.metric import METRICS, Metric
 from edgepose.models.deploy import to_deploy
 from edgepose.models.own import is_own
 from edgepose.models.pose_model import ModelSpec, PoseModel, at_size
+from edgepose.progress import Progress
 from edgepose.quant.calibrate import MIN_IMAGES
 from edgepose.quant.graph import check_layers, export
 from edgepose.recipe import Recipe, Teacher
@@ -31,8 +32,6 @@ from edgepose.recipe_sections import Budget
 from edgepose.skeleton import Skeleton, skeleton
 from edgepose.target import Target
 from edgepose.weights import Wanted, is_here, load_weights
-
-ReportProgress = Callable[[str, int, int], None]
 
 
 def open_splits(recipe: Recipe) -> dict[str, PoseDataset]:
@@ -62,7 +61,7 @@ def open_splits(recipe: Recipe) -> dict[str, PoseDataset]:
     return {split: dataset for split, dataset in data.items() if len(dataset)}
 
 
-def open_data(recipe: Recipe, report: ReportProgress) -> dict[str, PoseDataset]:
+def open_data(recipe: Recipe, report: Progress) -> dict[str, PoseDataset]:
     """The data set of each split; rendered ones are rendered once and then read from the disk."""
     module = registry.sources().module(recipe.data.source)
     data: dict[str, PoseDataset] = {
@@ -198,7 +197,7 @@ def start_model(
     recipe: Recipe,
     data: PoseDataset,
     *,
-    report: ReportProgress = lambda *_: None,
+    report: Progress = lambda *_: None,
     warn: Callable[[str], None] = lambda _: None,
     fetch: bool = True,
 ) -> PoseModel:
@@ -250,7 +249,7 @@ def teacher_model(
     teacher: Teacher,
     data: PoseDataset,
     *,
-    report: ReportProgress,
+    report: Progress,
     warn: Callable[[str], None],
 ) -> PoseModel:
     """The teacher in its checkpoint; for crops of the student's size where that does not say."""

@@ -15,7 +15,6 @@ from pathlib import Path
 from edgepose.device.files import replace_folder
 from edgepose.errors import EdgeposeError
 from edgepose.inputs import (
-    ReportProgress,
     check_metric,
     check_splits,
     check_stages,
@@ -26,7 +25,7 @@ from edgepose.inputs import (
 from edgepose.models.pose_model import PoseModel
 from edgepose.preflight import check_plan
 from edgepose.processes import ALONE, Processes
-from edgepose.progress import Lines, duration
+from edgepose.progress import Lines, Progress, duration
 from edgepose.recipe import Recipe
 from edgepose.run import Run, Warn
 from edgepose.run_artifacts import artifact_rows, export_stage
@@ -46,7 +45,7 @@ def compress(
     recipe: Recipe,
     *,
     out: Path = Path("reports"),
-    report: ReportProgress,
+    report: Progress,
     warn: Warn,
     overrides: tuple[str, ...] = (),
     processes: Processes = ALONE,
@@ -106,7 +105,7 @@ def compress(
         )
 
 
-def _logged(report: ReportProgress) -> ReportProgress:
+def _logged(report: Progress) -> Progress:
     """The same report of progress, which also lands in the log."""
     lines = Lines(LOG.info)
 

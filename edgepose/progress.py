@@ -1,4 +1,4 @@
-"""Progress as lines of text, for logs and pipes."""
+"""How work tells how far it is; and as lines of text, for logs and pipes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 INTERVAL_S = 15.0
+
+Progress = Callable[[str, int, int], None]
+"""What is being done, how much of it is done, of how much."""
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from edgepose.data.base import PoseDataset
 from edgepose.device.files import replace_folder, sha256_file, write_atomic
 from edgepose.errors import EdgeposeError
 from edgepose.models.pose_model import PoseModel
+from edgepose.progress import Progress
 from edgepose.report.record import Report, StageRecord
 from edgepose.report.schema import load_report
 from edgepose.report.scores import scores_text
@@ -25,7 +26,6 @@ CARD = "MODEL_CARD.md"
 MADE, BEFORE = "## How it was made", "## How its starting weights were made"
 NOTICES = {synthetic.VERSION: "Pipeline demonstration on rendered people, not for products."}
 """What a card says first of a network that was trained on a domain."""
-Progress = Callable[[str, int, int], None]
 
 
 def publish(run: Path, to: Path, *, photographs: Sequence[str], progress: Progress) -> Path:

@@ -17,10 +17,10 @@ from edgepose.data.mixture import open_unlabelled
 from edgepose.device.files import sha256_file
 from edgepose.evaluation import EvaluationSet, Joints
 from edgepose.fetch import cache_folder
-from edgepose.inputs import ReportProgress
 from edgepose.metrics.metric import Metric
 from edgepose.models.pose_model import ModelSpec, PoseModel
 from edgepose.processes import ALONE, Processes
+from edgepose.progress import Progress
 from edgepose.recipe import Recipe
 from edgepose.recipe_sections import Budget
 from edgepose.rows import Scored
@@ -40,7 +40,7 @@ class Run:
     data: dict[str, PoseDataset]
     metric: Metric
     store: Store
-    report: ReportProgress
+    report: Progress
     print_warning: Warn
     processes: Processes = ALONE
     overrides: tuple[str, ...] = ()

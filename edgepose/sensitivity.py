@@ -7,7 +7,7 @@ pixels (DARK) whatever the coding, for a quarter-pixel sign that flips says noth
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from edgepose.evaluation import CONFIDENT, EvaluationSet
 from edgepose.metrics.metric import Metric
 from edgepose.models.groups import channel_groups
 from edgepose.models.pose_model import PoseModel
+from edgepose.progress import Progress
 from edgepose.quant.probe import Change, Probe, on_the_grid, without_channels
 
 FORMAT_VERSION = 1
@@ -34,7 +35,6 @@ RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)
 MAX_BATCH = 16
 MAX_KEPT_BYTES = 512_000_000
 PHASES = 4  # of a deconvolution in the form that ships
-Report = Callable[[str, int, int], None]
 Changes = Mapping[str, Change]
 
 
@@ -81,7 +81,7 @@ def measure(
     data: EvaluationSet,
     metric: Metric,
     *,
-    report: Report,
+    report: Progress,
     label: str = "sensitivity",
 ) -> dict[str, Effect]:
     """What each variant of the network costs against the float one, by its key.
@@ -152,7 +152,7 @@ def int8_sensitivity(
     data: EvaluationSet,
     metric: Metric,
     *,
-    report: Report,
+    report: Progress,
 ) -> list[LayerSensitivity]:
     """Every convolution that INT8 takes: most points lost first, then the largest shift.
 
@@ -180,7 +180,7 @@ def prune_sensitivity(
     metric: Metric,
     *,
     ratios: tuple[float, ...] = RATIOS,
-    report: Report,
+    report: Progress,
 ) -> list[GroupSensitivity]:
     """Every channel group, the costliest (at the largest ratio) first."""
     check_float(model)

@@ -11,12 +11,11 @@ from edgepose.errors import EdgeposeError
 from edgepose.fetch import Source, cached, fetch
 from edgepose.models.checkpoints import load_checkpoint
 from edgepose.models.pose_model import PoseModel
+from edgepose.progress import Progress
 from edgepose.skeleton import Skeleton
 
 PHOTOGRAPHS = "photographs"
 """What published checkpoints were trained on."""
-
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def is_here(source: Source) -> bool:
 
 
 def load_weights(
-    source: Source, wanted: Wanted, *, report: Report, warn: Callable[[str], None]
+    source: Source, wanted: Wanted, *, report: Progress, warn: Callable[[str], None]
 ) -> PoseModel:
     """The model in a folder that edgepose wrote, or in a checkpoint file, fetched where it is a URL."""
     path = fetch(source, report=report, warn=warn)

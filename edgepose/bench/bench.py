@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any
@@ -38,9 +38,8 @@ from edgepose.data.base import PoseDataset
 from edgepose.device.board import board_notes, read_clocks
 from edgepose.device.steadiness import spread_note, steadiness_notes
 from edgepose.evaluation import EvaluationSet, find_joints
+from edgepose.progress import Progress
 from edgepose.target import Target
-
-Report = Callable[[str, int, int], None]
 
 _STAND_INS = {
     "tensorrt": ("FPS", "no Jetson reached", "the exact ONNX, in ONNX Runtime on this host"),
@@ -89,7 +88,7 @@ def bench_artifact(
     flip_test: bool = False,
     command: str | None = None,
     phone: str | None = None,
-    report: Report | None = None,
+    report: Progress | None = None,
     clock: Clock = perf_counter_ns,
 ) -> BenchRecord:
     """Score and time one artifact with an executor of its runtime.
@@ -214,7 +213,7 @@ def _time_in_this_process(
     batch: int,
     threads: int | None,
     clock: Clock,
-    report: Report | None,
+    report: Progress | None,
 ) -> _Timings:
     notes = []
     moments = [read_clocks()]
@@ -246,7 +245,7 @@ def _time_runs(
     plan: Plan,
     batch: int,
     threads: int | None,
-    report: Report | None,
+    report: Progress | None,
 ) -> _Timings:
     """Each in a fresh process of the runner that boards get: cold start and memory are the model's."""
     results = []
@@ -277,7 +276,7 @@ def accuracy_fields(
     *,
     domain: str | None,
     flip_test: bool,
-    report: Report | None,
+    report: Progress | None,
 ) -> dict[str, Any]:
     """The accuracy fields of a record; empty without a data set."""
     if dataset is None:
@@ -314,6 +313,6 @@ def _rounded(samples_ms: Sequence[float]) -> tuple[float, ...]:
     return tuple(round(value, 5) for value in samples_ms)
 
 
-def _say(report: Report | None, what: str, done: int, total: int = 2) -> None:
+def _say(report: Progress | None, what: str, done: int, total: int = 2) -> None:
     if report is not None:
         report(what, done, total)

@@ -14,6 +14,7 @@ from edgepose.bench.native import NativeProgram
 from edgepose.bench.programs import Program, PythonProgram
 from edgepose.bench.transport import FOLDER, Done, Dropped, Transport
 from edgepose.errors import EdgeposeError
+from edgepose.progress import Progress
 
 PYTHON = "python3"
 MARK = edgepose.device.receive.MARK.encode()
@@ -26,7 +27,6 @@ _FIRST_S = 60.0
 _BLOCK = 4 << 20
 """Bytes of one push: what a dropped connection costs."""
 
-Report = Callable[[str, int, int], None]
 Result = TypeVar("Result")
 
 
@@ -144,7 +144,7 @@ class Board:
         """A command of the runner that works in our folder."""
         return self.call(command, "--root", self.root, *self._lock, *words, timeout_s=timeout_s)
 
-    def send(self, files: Mapping[str, bytes], *, report: Report | None = None) -> int:
+    def send(self, files: Mapping[str, bytes], *, report: Progress | None = None) -> int:
         """Bring files (by what they are, with their content) and the runner there; those that the
         board has stay. Returns the bytes that had to travel."""
         self.program.install(self.transport, self.folder, self._patiently)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,8 +21,7 @@ from edgepose.bench.runs import call_runner
 from edgepose.bench.scores import share_difference
 from edgepose.data.base import PoseDataset
 from edgepose.errors import EdgeposeError
-
-Report = Callable[[str, int, int], None]
+from edgepose.progress import Progress
 
 PROCESSES = 8
 ROUNDS = 12
@@ -117,7 +116,7 @@ def compare_artifacts(
     batch: int = 1,
     quick: bool = False,
     processes: int = PROCESSES,
-    report: Report | None = None,
+    report: Progress | None = None,
 ) -> Comparison:
     """Two artifacts, timed in turns on this host and scored on the same people.
 
@@ -162,7 +161,7 @@ def time_in_turns(
     processes: int = PROCESSES,
     rounds: int = ROUNDS,
     block_seconds: float = 0.1,
-    report: Report | None = None,
+    report: Progress | None = None,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Per process the milliseconds (rounds, n) of both; the caller holds the lock."""
     found = []

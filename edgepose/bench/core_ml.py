@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,10 @@ from edgepose.backends.mil.quiet import quiet
 from edgepose.bench.latency import Plan, latency_of
 from edgepose.bench.record import LatencyMs
 from edgepose.errors import EdgeposeError
+from edgepose.progress import Progress
 
 UNITS = ("CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE", "ALL")
 IPHONE = "iphone"
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class UnitTimes:
 
 
 def time_units(
-    artifact: Artifact, *, plan: Plan, device: str | None = None, report: Report | None = None
+    artifact: Artifact, *, plan: Plan, device: str | None = None, report: Progress | None = None
 ) -> UnitTimes:
     """The counted mlpackage on each compute unit, one image at a time.
 
@@ -67,7 +67,7 @@ async def _time_units(
     input_hw: tuple[int, int],
     plan: Plan,
     device: str | None,
-    report: Report | None,
+    report: Progress | None,
 ) -> UnitTimes:
     phone = None if device is None else await _connected(device)
     latency, samples = {}, {}

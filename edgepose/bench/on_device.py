@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgepose.artifact import Artifact
 from edgepose.bench.bench import counted_name
-from edgepose.bench.board import Board, Gone, Report, names_and_hashes
+from edgepose.bench.board import Board, Gone, names_and_hashes
 from edgepose.bench.environment import environment_of
 from edgepose.bench.latency import FULL, QUICK, Plan
 from edgepose.bench.record import (
@@ -45,6 +45,7 @@ from edgepose.evaluation import (
     joint_shift,
 )
 from edgepose.manifest import MANIFEST_NAME
+from edgepose.progress import Progress
 from edgepose.target import Target
 
 PARTIAL = "record-partial.json"
@@ -113,7 +114,7 @@ def bench_on_device(
     dla: int | None = None,
     stand_in: bool = False,
     command: str | None = None,
-    report: Report | None = None,
+    report: Progress | None = None,
 ) -> BenchRecord:
     """Score and time an artifact on a board; nothing about the board is changed.
 
@@ -175,7 +176,7 @@ def _pack(data: EvaluationSet) -> Pack:
 
 
 def _run_job(
-    board: Board, identity: str, job: str, *, report: Report | None
+    board: Board, identity: str, job: str, *, report: Progress | None
 ) -> tuple[Results, EdgeposeError | None]:
     """Start, follow and collect a job: (what came back, why it ended early)."""
     name, seen = board.transport.name, "start"
@@ -236,7 +237,7 @@ def _record(
     board: Board,
     sent: int,
     partial: str | None,
-    report: Report | None,
+    report: Progress | None,
 ) -> BenchRecord:
     said, manifest = results[0].document, artifact.manifest
     conditions = _conditions(said.get("board"), board.transport.name)
@@ -330,7 +331,7 @@ _SAID = (
 
 
 def _distance(
-    joints: Joints, host: Runs, data: EvaluationSet, artifact: Artifact, *, report: Report | None
+    joints: Joints, host: Runs, data: EvaluationSet, artifact: Artifact, *, report: Progress | None
 ) -> JointDistance:
     """The device's joints against this host's own run of the same file on the same crops."""
     codec = artifact.manifest.codec.to_codec()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from edgepose.errors import EdgeposeError
 from edgepose.evaluation import EvaluationSet, Runs, find_joints, metric_values
 from edgepose.metrics.metric import METRICS
 from edgepose.metrics.oks import mean_oks, oks
+from edgepose.progress import Progress
 from edgepose.skeleton import Skeleton, shared_joints
 
 
@@ -47,7 +47,7 @@ def score_photographs(
     input_hw: tuple[int, int],
     codec: HeatmapCodec,
     flip_test: bool = False,
-    report: Callable[[str, int, int], None] | None = None,
+    report: Progress | None = None,
 ) -> PhotographScores:
     """Score an executor on people with given boxes, joints matched by name.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,9 @@ from edgepose.device.race import Entrant, choose, entrants, entry
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import EvaluationSet
 from edgepose.metrics.metric import natural
+from edgepose.progress import Progress
 from edgepose.target import Target
 
-Report = Callable[[str, int, int], None]
 Measured = dict[str, Any]
 
 REHEARSAL = (
@@ -44,7 +43,7 @@ def race(
     plan: Plan | None = None,
     clean: bool = False,
     command: str | None = None,
-    report: Report | None = None,
+    report: Progress | None = None,
 ) -> BenchRecord:
     """Build, time and score each form; the record, saved at `path`, is of the one that was kept.
 

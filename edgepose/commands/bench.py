@@ -14,7 +14,6 @@ import click
 from edgepose.commands.shared import (
     Command,
     json_option,
-    out_option,
     output_option,
     parse_size,
     print_json,
@@ -45,7 +44,10 @@ if TYPE_CHECKING:
     "--artifact", "folder", type=click.Path(path_type=Path), default=None,
     help="Artifact folder [default: that target's, in the newest finished run].",
 )  # fmt: skip
-@out_option
+@click.option(
+    "--out", default="reports", show_default=True, type=click.Path(path_type=Path),
+    help="Folder that holds the runs, to find the newest; record.json goes into the artifact's run.",
+)  # fmt: skip
 @click.option("--data", default="synthetic", show_default=True, help="As for `edgepose eval`.")
 @click.option("--quick", is_flag=True, help="About a second of calls instead of ten.")
 @click.option("--flip", is_flag=True, help="Score with the flip test; latencies stay one pass.")

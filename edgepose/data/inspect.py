@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from edgepose.data.leaks import Shot, find_leaks
 from edgepose.data.photographs import Photographs
 from edgepose.data.sift import look_at
 from edgepose.device.files import sha256_file
+from edgepose.progress import Progress
 
-Progress = Callable[[str, int, int], None]
 _SMALL_PX = 32  # a person whose box is smaller than this on its longer side
 _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from edgepose.data.base import PoseDataset
 from edgepose.errors import EdgeposeError
 from edgepose.models.pose_model import ModelSpec
+from edgepose.progress import Progress
 from edgepose.train.batches import Batch, make_loader
 from edgepose.train.checkpoint import load_state, save_state, state_step
 from edgepose.train.config import FitConfig, Phase, Precision
@@ -26,7 +27,6 @@ from edgepose.train.ema import Ema
 from edgepose.train.schedule import lr_factor
 from edgepose.train.teacher_cache import TeacherCache
 
-Report = Callable[[str, int, int], None]
 LossFunction = Callable[[Tensor, Tensor, Batch], Tensor]
 OpenCache = Callable[[tuple[int, int]], TeacherCache]
 HISTORY_POINTS = 200
@@ -132,7 +132,7 @@ def fit(
     config: FitConfig,
     seed: int,
     folder: Path,
-    report: Report,
+    report: Progress,
     label: str = "train",
     before_step: Callable[[int], None] | None = None,
     teacher_cache: OpenCache | None = None,

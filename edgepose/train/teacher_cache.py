@@ -31,6 +31,7 @@ from edgepose.device.files import replace_folder, sha256_file, write_atomic
 from edgepose.device.geometry import normalise
 from edgepose.errors import EdgeposeError
 from edgepose.models.pose_model import PoseModel
+from edgepose.progress import Progress
 
 FORMAT = "teacher-cache-v1"
 FILES = ("heatmaps.bin", "offsets.npy")
@@ -38,7 +39,6 @@ SHARD = 64  # pictures written at a time
 BATCH = 32  # crops the teacher sees at a time
 LEVELS = 255
 NOISE_FLOOR = 4  # levels: what a teacher says of empty background is not worth its bytes
-Report = Callable[[str, int, int], None]
 
 
 def fixed_view(index: int, view: int, *, seed: int, config: Augment) -> View:
@@ -104,7 +104,7 @@ def cache_teacher(
     views: int,
     augment: Augment,
     seed: int,
-    report: Report,
+    report: Progress,
 ) -> TeacherCache:
     """The teacher's cache in `folder`, made first (or finished) where it is not there.
 
@@ -155,7 +155,7 @@ def _open(path: Path, key: dict[str, Any]) -> TeacherCache:
 
 
 def _make(
-    teacher: PoseModel, dataset: PoseDataset, final: Path, key: dict[str, Any], report: Report
+    teacher: PoseModel, dataset: PoseDataset, final: Path, key: dict[str, Any], report: Progress
 ) -> None:
     partial = final.with_suffix(".partial")
     partial.mkdir(exist_ok=True)

@@ -110,7 +110,9 @@ def test_every_byte_of_an_image_is_normalised_as_well_as_fp16_can(tmp_path: Path
     """Results go up to 2.6, where FP16's own rounding is 1e-3; scaled before the mean is off, 3e-3."""
     every_byte = np.resize(np.arange(256, dtype=np.float32), (1, 3, *HW))
     files = package(nn.MaxPool2d(1), "fp16")
-    got = Interpreter.load(write_package(files, tmp_path / "n.mlpackage")).run({"image": every_byte})
+    got = Interpreter.load(write_package(files, tmp_path / "n.mlpackage")).run(
+        {"image": every_byte}
+    )
     np.testing.assert_allclose(
         got["heatmaps"], reference(nn.Identity(), every_byte), rtol=0, atol=2e-3
     )

@@ -152,7 +152,9 @@ def test_the_page_has_what_a_newcomer_needs() -> None:
 def test_what_needs_a_phone_is_at_least_a_command() -> None:
     (block,) = (b for b in BLOCKS if b.title == "needs a phone")
     for _, name, *words in block.commands:
-        context = main.commands[name].make_context(name, words, parent=click.Context(main))
+        context = main.commands[name].make_context(
+            name, words, parent=click.Context(main, **main.context_settings)
+        )
         assert context.params
 
 
