@@ -2,7 +2,7 @@
 
 The ResNet-18 is the embedded one. There are no trained weights of HRNet-W32 here: it learns 64 people at
 64x64 by heart, until its heatmaps have peaks (measured: half of them above 0.5 after 60 steps). What FP16
-rounds away falls as it goes on learning; W32_STEPS=2400 takes most of an hour and must come within 1e-3.
+rounds away falls as it goes on learning: with W32_STEPS=2400 (half an hour on one core) it must be within 1e-3.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def test_every_quantized_tensor_of_w8a8_is_within_one_step_of_torchs(
     found = compare(package_folder(artifact), quantized, crops[:3])
     assert (found.tensors, found.steps) == (tensors, 1)
     assert found.share < 0.05, "of a tensor's codes, down to 64 of them"
-    assert found.image_share < 0.1
+    assert found.image_share < 0.03
     assert found.heatmap_steps < 0.1
     in_float = TorchExecutor(quantized.module(), quantized.spec).run(crops[:8])
     in_torch = TorchExecutor(int8_graph(quantized), quantized.spec).run(crops[:8])
