@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
 from .engine_settings import cache_for
@@ -13,8 +14,13 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 
 
-def make_logger(trt: Any) -> Any:
-    """A logger that keeps what TensorRT complains about, for the message that the user reads."""
+@lru_cache(maxsize=None)
+def logger_of(trt: Any) -> Any:
+    """The logger that keeps what TensorRT complains about, for the message that the user reads.
+
+    One per process: TensorRT writes to the first one that it was given, also for later engines, and
+    after the engine that brought it is gone.
+    """
 
     class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -86,7 +92,8 @@ def _put_on_dla(trt: Any, builder: Any, config: Any, core: int) -> None:
 
 def _timing_cache(config: Any, former: Optional[bytes]) -> None:
     """What earlier builds timed, where this TensorRT takes it; otherwise a new one."""
-    if former and config.set_timing_cache(config.create_timing_cache(former), False):
+    kept = config.create_timing_cache(former) if former else None
+    if kept is not None and config.set_timing_cache(kept, False):
         return
     config.set_timing_cache(config.create_timing_cache(b""), False)
 
