@@ -1,4 +1,4 @@
-"""TensorRT 8.5 and newer: build on the board, then one copy in, one launch, one copy out.
+"""TensorRT 8.5 to 10: build on the board, then one copy in, one launch, one copy out.
 
 Memory is allocated once, copies are asynchronous from page-locked memory, and `infer` returns after
 the stream was synchronised: its time includes both copies.
@@ -19,7 +19,7 @@ from .engine_files import load_engine, load_timing, save_engine, save_timing
 from .engine_layers import layers_of
 from .engine_settings import MAIN, settings_of
 from .errors import DeviceError
-from .tensorrt_build import build_engine, logger_of, said
+from .tensorrt_build import build_engine, logger_of, said, started
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,7 +69,7 @@ class TensorRtEngine:
         }  # fmt: skip
         start = time.perf_counter()
         kept = load_engine(engines, facts)
-        self._runtime = trt.Runtime(log)
+        self._runtime = started(trt.Runtime, log)
         if dla is not None:
             self._runtime.DLA_core = dla
         self._engine: Any = None if kept is None else self._runtime.deserialize_cuda_engine(kept[0])

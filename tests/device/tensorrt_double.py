@@ -132,10 +132,13 @@ def make_trt(
     built=None,
     inspected=None,
     image=np.float32,
+    starts=True,
+    lacking=(),
 ):
     """A module like `tensorrt`: its "engine" gives heatmaps that are the mean of the image.
 
     dlas: cores of the board; layers: of whatever is parsed; built: a list that gets what was built
+    starts: without, as where CUDA fails; lacking: builder flags of which a later version has none
     image: type of the input; inspected: the engine's layers as its inspector tells them, see `convolution`
     """
     shapes = shapes or {"image": (1, 3, 8, 8), "heatmaps": (1, 2, 2, 2)}
@@ -149,6 +152,8 @@ def make_trt(
     def registered(logger):
         """The library keeps the first logger that it is given, and writes to it from then on."""
         assert isinstance(logger, ILogger)
+        if not starts:
+            raise TypeError("pybind11::init(): factory function returned nullptr")
         loggers.append(logger)
         assert logger is loggers[0], "two loggers in one process"
 
@@ -164,6 +169,9 @@ def make_trt(
     class BuilderFlag:
         FP16, INT8, TF32 = "fp16", "int8", "tf32"
         GPU_FALLBACK, OBEY_PRECISION_CONSTRAINTS = "fallback", "obey"
+
+    for flag in lacking:
+        delattr(BuilderFlag, flag)
 
     class DeviceType:
         GPU, DLA = "gpu", "dla"

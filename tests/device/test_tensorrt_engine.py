@@ -189,6 +189,8 @@ def test_engine_files(tmp_path):
     [
         ({"parses": False}, "cannot read the model: node Resize is not supported"),
         ({"builds": False}, "cannot build form int8: could not find any implementation\n"),
+        ({"starts": False}, "cannot start on the board: pybind11"),
+        ({"lacking": ("INT8",), "version": "11.0.0"}, "TensorRT 11.0.0 .* cannot be told INT8"),
         ({"half": True}, "float16 .*not float32"),
         ({"shapes": {"image": (-1, 3, 8, 8), "heatmaps": (1, 2, 2, 2)}}, "fixed shape"),
         ({"shapes": {"image": (1, 3, 8, 8), "other": (1, 2, 2, 2)}}, "artifact.json says"),
