@@ -1,4 +1,4 @@
-// TensorRT 8.5 and newer. The engine is built on the device, once, and kept beside the model under a name
+// TensorRT 8.5 to 10. The engine is built on the device, once, and kept beside the model under a name
 // that holds GPU, TensorRT version and the hashes of model and settings. SPDX-License-Identifier: Apache-2.0
 #include <NvInfer.h>
 #include <NvOnnxParser.h>
