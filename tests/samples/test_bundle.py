@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from edgepose.artifact import Artifact, Content
 from edgepose.backends import onnx_mobile
@@ -376,12 +377,58 @@ def test_the_python_sample_refuses_in_one_message(run: Path, tmp_path: Path) -> 
     for words, text in (
         ((tmp_path / "none.jpg",), "none.jpg"),
         ((PHOTO, "--box", "1,2,3,0"), "not a person's box"),
+        ((PHOTO, "--box", "1,2,3"), "--box takes X,Y,WIDTH,HEIGHT"),
         ((PHOTO, "--artifact", tmp_path), "artifact.json"),
     ):
         done = python_sample(out, *words)
         assert done.returncode == 2
         assert text in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.clear(), "lacks"),
+        (lambda d: d["preprocessing"].update(std=[0, 0.2, 0.2]), "scales"),
+        (lambda d: d["preprocessing"].update(std=["x", 0.2, 0.2]), "cannot be read"),
+        (lambda d: d["codec"].update(sigma=float("nan")), "scales"),
+        (lambda d: d["codec"].update(stride=10**30), "sizes"),
+        (lambda d: d["input"].update(shape=["batch", 3]), "cannot be read"),
+        (lambda d: d["input"].update(shape=["batch", 3, -64, 64]), "sizes"),
+        (lambda d: d["files"][0].update(path="../model.onnx"), "outside the artifact"),
+        (lambda d: d["files"][0].update(sha256="0" * 64), "is not the file that was exported"),
+    ],
+)
+def test_the_python_sample_refuses_a_damaged_contract_in_one_message(
+    run: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object], words: str
+) -> None:
+    out = bundle(run / "artifacts" / "onnx_mobile", tmp_path / "out")
+    document = json.loads((out / "artifact.json").read_text())
+    change(document)
+    (out / "artifact.json").write_text(json.dumps(document))
+    done = python_sample(out, PHOTO)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert "fix:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_python_sample_turns_a_photograph_upright_without_opencv_too(
+    run: Path, tmp_path: Path
+) -> None:
+    out = bundle(run / "artifacts" / "onnx_mobile", tmp_path / "out")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    Image.open(PHOTO).rotate(90, expand=True).save(tmp_path / "side.png", exif=exif)
+    (out / "samples" / "python" / "cv2.py").write_text("raise ImportError('no OpenCV here')\n")
+    done = python_sample(out, tmp_path / "side.png", "--box", box_text())
+    assert done.returncode == 0, done.stderr
+    found = np.array(list(json.loads(done.stdout)["joints"].values()))
+    np.testing.assert_allclose(found, predicted(Artifact.load(out), BOX)[1], atol=0.05)
+    refusal = python_sample(out, "--camera", "0")
+    assert refusal.returncode == 2
+    assert "Traceback" not in refusal.stderr
 
 
 def header_folder(variable: str, header: str, *places: str) -> Path:
