@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,8 +165,9 @@ def open_executor(subject: Artifact | PoseModel, *, work: Path, threads: int | N
     """What executes an artifact's files or a model. `work`: scratch folder."""
     if isinstance(subject, PoseModel):
         return model_executor(subject, work)
-    backend = importlib.import_module(f"edgepose.backends.{subject.manifest.runtime}")
-    executor: Runs = backend.open_executor(subject, threads=threads)
+    executor: Runs = registry.backend(subject.manifest.runtime).open_executor(
+        subject, threads=threads
+    )
     return executor
 
 

@@ -153,7 +153,12 @@ class Artifact:
         """Crop size that the model takes, from the input's layout."""
         contract = self.manifest.input
         sides = dict(zip(contract.layout, contract.shape, strict=True))
-        return int(sides["H"]), int(sides["W"])
+        if not (isinstance(sides["H"], int) and isinstance(sides["W"], int)):
+            raise EdgeposeError(
+                f"{self.folder} takes images of {list(contract.shape)}: no one crop size",
+                fix="export it with a fixed crop size",
+            )
+        return sides["H"], sides["W"]
 
     def path(self, role: str) -> Path:
         """The one file with `role`; EdgeposeError where there is none or more than one."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edgepose.artifact import Artifact, Content
 from edgepose.bundle_texts import licences, model_card
+from edgepose.device.errors import DeviceError
 from edgepose.device.files import replace_folder, write_atomic
 from edgepose.errors import EdgeposeError
 from edgepose.manifest import JOINTS_LAYOUT, Header, RecipeContract, Scores, ScoreValue
@@ -48,14 +49,17 @@ def bundle(folder: Path, to: Path, *, run: Path | None = None) -> Path:
         with tempfile.TemporaryDirectory(prefix=".tmp-", dir=to.parent) as scratch:
             whole = Path(scratch) / "bundle"
             _write(whole, artifact, report, row)
-            if to.suffix == ".zip":
+            if to.suffix.lower() == ".zip":
                 name = f"{artifact.manifest.name}-{artifact.manifest.target}"
                 write_atomic(to, _zipped(whole, re.sub(r"[^\w.-]", "-", name)))
             else:
                 replace_folder(whole, to)
-    except OSError as error:
-        raise EdgeposeError(
-            f"cannot write {to}: {error.strerror or error}",
+    except (OSError, DeviceError) as error:
+        reason = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(reason, OSError):
+            raise
+        raise EdgeposeError(  # of the place that was asked for, not of the scratch folder
+            f"cannot write {to}: {reason.strerror or reason}",
             fix="free some space or choose another folder; nothing was left half-written",
         ) from error
     return to

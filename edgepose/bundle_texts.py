@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from edgepose.artifact import Artifact
+from edgepose.data import synthetic
 from edgepose.manifest import Manifest
-from edgepose.publish import NOTICES
 from edgepose.report.record import ArtifactRecord, Report
 from edgepose.report.text import metric_label, variant_header, variant_rows
+from edgepose.target import list_targets, load_target
 
+NOTICES = {synthetic.VERSION: "Pipeline demonstration on rendered people, not for products."}
+"""What a card says first of a network that was trained on a domain."""
 RUNTIMES = {
     "coreml": "Core ML is part of iOS and macOS, under Apple's licences",
     "onnx_mobile": "ONNX Runtime: MIT",
@@ -24,6 +27,7 @@ TOOLS = {
     "torch": "BSD-3-Clause",
     "torchao": "BSD-3-Clause",
 }
+NAMES = {"coreml": "Core ML", "onnx_mobile": "ONNX Runtime", "tensorrt": "TensorRT"}
 SAMPLES = {
     "cpp": "nlohmann/json: MIT; OpenCV, for the camera: Apache-2.0",
     "kotlin": "AndroidX CameraX: Apache-2.0; JUnit, for the test: EPL-1.0",
@@ -46,14 +50,30 @@ def model_card(artifact: Artifact, report: Report, row: ArtifactRecord) -> str:
     lines = [f"# {manifest.name} for {manifest.target}", ""]
     if notice:
         lines += [f"**{notice}**", ""]
+    lines += [
+        "Start with the README.md of a folder in `samples/`; `artifact.json` says for programs what this",
+        "page says for people.",
+        "",
+    ]
     lines += ["## What it is", "", *_table(("", ""), _facts(artifact)), ""]
     lines += _table(
-        ("file", "bytes", "SHA-256", "counted"),
+        ("file", "role", "bytes", "SHA-256", "counted"),
         [
-            (f"`{f.path}`", f"{f.size_bytes:,}", f"`{f.sha256}`", "yes" if f.counted else "")
+            (
+                f"`{f.path}`",
+                f.role,
+                f"{f.size_bytes:,}",
+                f"`{f.sha256}`",
+                "yes" if f.counted else "",
+            )
             for f in manifest.files
         ],
     )
+    lines += [
+        "",
+        "Counted: the files whose size and scores are given here. The others are the same network in other "
+        "forms, and what goes with one.",
+    ]
     variants = variant_rows(report, row)
     if variants:
         header = [head for head in variant_header(report) if head not in _NOT_IN_CARD]
@@ -73,8 +93,8 @@ def model_card(artifact: Artifact, report: Report, row: ArtifactRecord) -> str:
         "## What it does not say",
         "",
         "- One person per crop: boxes come from the app.",
-        f"- Scores hold for {report.data.domain}; other pictures need scores of their own "
-        "(`edgepose eval`).",
+        f"- Scores hold for the counted files on {report.data.domain}; other pictures need scores of "
+        "their own (`edgepose eval`).",
         "- No speed: it depends on the device; `edgepose bench` measures it there.",
         *(f"- {warning}" for warning in report.all_warnings),
     ]
@@ -126,23 +146,34 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 def _facts(artifact: Artifact) -> list[tuple[str, str]]:
     m = artifact.manifest
     height, width = artifact.input_hw
+    whole = m.gives == "joints"
     scaling = "done inside the model" if m.preprocessing.where == "graph" else "done by the app"
     return [
         ("network", f"{m.provenance.arch}, {m.provenance.parameters:,} parameters, {m.precision}"),
-        ("runs in", m.runtime),
+        ("runs in", f"{NAMES[m.runtime]}: {_made_for(m)}"),
         ("input", f"`{m.input.name}`, {height} x {width} (height x width), {m.input.dtype}, "
                   f"{m.input.layout}, {m.input.color}"),
         ("crop", f"the box's longer side times {m.crop.padding:g}, {m.crop.resampling}, "
                  f"{m.crop.border} outside, aligned by {m.crop.alignment}"),
         ("scaling", f"(value / 255 - mean) / std, {scaling}: mean {_list(m.preprocessing.mean)}, "
                     f"std {_list(m.preprocessing.std)}"),
-        ("output", f"`{m.output.name}`, {len(m.skeleton.joints)} heatmaps of "
-                   f"{' x '.join(str(side) for side in m.output.shape[2:])}"),
-        ("decoding", f"{m.codec.rule}: {RULES[m.codec.rule]}; {m.codec.stride} input pixels each"),
+        ("output", f"`{m.output.name}`, " + (
+            "x and y in the crop's pixels and a score for each joint" if whole
+            else f"{len(m.skeleton.joints)} heatmaps of {' x '.join(map(str, m.output.shape[2:]))}")),
+        ("decoding", f"{m.codec.rule}: {RULES[m.codec.rule]}; " + (
+            "done inside the model" if whole
+            else f"a heatmap pixel is {m.codec.stride} input pixels")),
         (f"skeleton {m.skeleton.name}", ", ".join(m.skeleton.joints)),
         ("counted size", f"{artifact.counted_size_bytes:,} bytes"),
         ("SHA-256 of the network", f"`{m.provenance.model_sha256}`"),
     ]  # fmt: skip
+
+
+def _made_for(manifest: Manifest) -> str:
+    """What the target's file says it is for; its name alone where that file is not here."""
+    if manifest.target in list_targets():
+        return load_target(manifest.target).description
+    return f"target {manifest.target}"
 
 
 def _list(values: Sequence[float]) -> str:
@@ -189,7 +220,7 @@ def _scores(report: Report, row: ArtifactRecord) -> list[str]:
     persons = next((m.persons for m in row.metrics.values() if m.persons is not None), None)
     people = "" if persons is None else f"{persons} people of "
     lines = [
-        f"These files, executed by {row.executor} on {row.host}; {people}{report.data.domain}, "
+        f"The counted files, executed by {row.executor} on {row.host}; {people}{report.data.domain}, "
         f"validation split; percent, 95 % intervals by bootstrap over {report.interval_over}.",
         "",
     ]

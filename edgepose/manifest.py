@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION: Final = 1
 MANIFEST_NAME = "artifact.json"
+MAX_SIDE = 65536
+_Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f|`]{1,200}$")]
+"""One line of a card's table."""
 
 
 def _safe_path(path: str) -> str:
@@ -43,30 +46,43 @@ class FileEntry(_Strict):
     counted: bool
 
 
-class InputContract(_Strict):
-    """What the model file takes. shape: "batch" where any count goes; range: in words."""
-
+class _Port(_Strict):
     name: str
     shape: tuple[int | str, ...]
     dtype: str
     layout: str
+
+    @model_validator(mode="after")
+    def _shape_of_its_layout(self) -> Self:
+        if len(self.shape) != len(self.layout):
+            raise ValueError(f"layout {self.layout} does not name the sides of {list(self.shape)}")
+        if any(isinstance(side, int) and not 1 <= side <= MAX_SIDE for side in self.shape):
+            raise ValueError(f"a side of {list(self.shape)} is not 1 to {MAX_SIDE}")
+        return self
+
+
+class InputContract(_Port):
+    """What the model file takes. shape: "batch" where any count goes; range: in words."""
+
     color: Literal["RGB", "BGR"]
     range: str
 
+    @model_validator(mode="after")
+    def _an_image(self) -> Self:
+        if not {"H", "W"} <= set(self.layout):
+            raise ValueError(f"layout {self.layout} names no height and width (H, W)")
+        return self
 
-class OutputContract(_Strict):
+
+class OutputContract(_Port):
     """What the model file gives, e.g. heatmaps (N, J, h, w)."""
 
-    name: str
-    shape: tuple[int | str, ...]
-    dtype: str
-    layout: str
     meaning: str
 
 
 class SkeletonContract(_Strict):
-    name: str
-    joints: tuple[str, ...]
+    name: _Name
+    joints: tuple[_Name, ...]
     flip_pairs: tuple[tuple[int, int], ...]
     limbs: tuple[tuple[int, int], ...]
     uncounted: tuple[int, ...] = ()
@@ -85,11 +101,15 @@ class SkeletonContract(_Strict):
         return Skeleton(self.name, self.joints, self.flip_pairs, self.limbs, self.uncounted)
 
     @model_validator(mode="after")
-    def _indices_exist(self) -> Self:
-        pairs = [i for pair in (*self.flip_pairs, *self.limbs) for i in pair]
-        if any(not 0 <= i < len(self.joints) for i in (*pairs, *self.uncounted)):
-            raise ValueError(f"an index is outside the {len(self.joints)} joints")
+    def _sound(self) -> Self:
+        fault = self.to_skeleton().fault
+        if fault is not None:
+            raise ValueError(fault)
         return self
+
+
+_Mean = Annotated[float, Field(ge=-255, le=255)]
+_Std = Annotated[float, Field(gt=1e-6, le=255)]
 
 
 class PreprocessingContract(_Strict):
@@ -98,8 +118,8 @@ class PreprocessingContract(_Strict):
     where: "host" (the app does it, see device/geometry.py) or "graph" (the model file does it)
     """
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[_Mean, _Mean, _Mean]
+    std: tuple[_Std, _Std, _Std]
     color: Literal["RGB", "BGR"]
     where: Literal["host", "graph"]
 
@@ -113,7 +133,7 @@ class CropContract(_Strict):
                its height to `height - 1`
     """
 
-    padding: Annotated[float, Field(gt=0)] = 1.25
+    padding: Annotated[float, Field(gt=0, le=100)] = 1.25
     region: Literal["square"] = "square"
     resampling: Literal["bilinear"] = "bilinear"
     border: Literal["zero"] = "zero"
@@ -128,8 +148,8 @@ class CodecContract(_Strict):
     coding: "standard", "dark" or "udp"; rule: what that means for reading
     """
 
-    stride: Annotated[int, Field(gt=0)]
-    sigma: Annotated[float, Field(gt=0)]
+    stride: Annotated[int, Field(gt=0, le=1024)]
+    sigma: Annotated[float, Field(gt=0, le=100)]
     coding: Coding = "standard"
     rule: Rule = "argmax-quarter-pixel"
 
@@ -229,9 +249,9 @@ class Header(_Strict):
     """Everything in the manifest but the files. scores, recipe: known after export, so in a bundle
     only; variants: where there are more variants than one; without them the keys are left out."""
 
-    name: str
-    target: str
-    runtime: str
+    name: _Name
+    target: _Name
+    runtime: _Name
     precision: Literal["int8", "fp16", "fp32"]
     input: InputContract
     output: OutputContract

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from edgepose import registry
 from edgepose.artifact import Artifact
 from edgepose.bench.bench import no_latency_note
 from edgepose.bench.conditions import OtherLoad, notes_on, read_conditions
@@ -48,13 +48,13 @@ def model_executor(model: PoseModel, work: Path) -> Runs:
 
 
 def _emit(model: PoseModel, target: Target, folder: Path) -> Artifact:
-    backend = importlib.import_module(f"edgepose.backends.{target.runtime}")
+    backend = registry.backend(target.runtime)
     artifact: Artifact = backend.emit(model, target, folder)
     return artifact
 
 
 def _open(artifact: Artifact, target: Target) -> Any:
-    return importlib.import_module(f"edgepose.backends.{target.runtime}").open_executor(artifact)
+    return registry.backend(target.runtime).open_executor(artifact)
 
 
 def _timed(executor: Any, input_hw: tuple[int, int]) -> tuple[LatencyMs, tuple[str, ...]]:

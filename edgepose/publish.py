@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepose import api, registry
-from edgepose.data import synthetic
+from edgepose.bundle_texts import NOTICES
 from edgepose.data.base import PoseDataset
 from edgepose.device.files import replace_folder, sha256_file, write_atomic
 from edgepose.errors import EdgeposeError
@@ -24,8 +24,6 @@ from edgepose.strict_files import builtin_folder
 
 CARD = "MODEL_CARD.md"
 MADE, BEFORE = "## How it was made", "## How its starting weights were made"
-NOTICES = {synthetic.VERSION: "Pipeline demonstration on rendered people, not for products."}
-"""What a card says first of a network that was trained on a domain."""
 
 
 def publish(run: Path, to: Path, *, photographs: Sequence[str], progress: Progress) -> Path:

@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from edgepose.errors import EdgeposeError
+
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -53,3 +55,14 @@ def stages() -> Words:
 def sources() -> Words:
     """The data source words of a recipe."""
     return Words("data", function="open_split")
+
+
+def backend(runtime: str) -> Any:
+    """The file of edgepose/backends that runs artifacts of `runtime`; EdgeposeError where none does."""
+    words = Words("backends", function="open_executor")
+    if runtime not in words.names:
+        raise EdgeposeError(
+            f"artifact.json says runtime {runtime!r}, which this edgepose does not know",
+            fix=f"give an artifact for {', '.join(words.names)}",
+        )
+    return words.module(runtime)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from edgepose import registry
 from edgepose.artifact import Artifact, Content, folder_contents
 from edgepose.device.errors import DeviceError
 from edgepose.errors import EdgeposeError
@@ -151,7 +152,23 @@ def test_a_folder_without_manifest_is_refused(tmp_path: Path) -> None:
         (lambda d: d.update(files=[]), "files"),
         (lambda d: d["files"].append(d["files"][0]), "listed twice"),
         (lambda d: [f.update(counted=False) for f in d["files"]], "no file is counted"),
-        (lambda d: d["skeleton"]["limbs"].append([0, 99]), "outside the 16 joints"),
+        (lambda d: d["skeleton"]["limbs"].append([0, 99]), "outside of its 16 joints"),
+        (lambda d: d["skeleton"].update(joints=["a"] * 16), "different names"),
+        (lambda d: d["skeleton"]["joints"].__setitem__(0, "a | b"), "skeleton.joints.0"),
+        (lambda d: d["codec"].update(stride=10**30), "codec.stride"),
+        (lambda d: d["codec"].update(sigma=1e300), "codec.sigma"),
+        (lambda d: d["crop"].update(padding=1e308), "crop.padding"),
+        (lambda d: d["preprocessing"].update(std=[0.0, 0.2, 0.2]), "preprocessing.std.0"),
+        (
+            lambda d: d["preprocessing"].update(mean=[float("nan"), 0.2, 0.2]),
+            "preprocessing.mean.0",
+        ),
+        (lambda d: d["preprocessing"].update(mean=[1e300, 0.2, 0.2]), "preprocessing.mean.0"),
+        (lambda d: d["input"].update(shape=["batch", 3]), "input: layout NCHW does not name"),
+        (lambda d: d["input"].update(shape=["batch", 3, -64, 48]), "input: a side of"),
+        (lambda d: d["output"].update(shape=["batch", 16, 10**12, 12]), "output: a side of"),
+        (lambda d: d["input"].update(layout="NXYZ"), "no height and width"),
+        (lambda d: d.update(name="a\n# b"), "name: "),
     ],
 )
 def test_every_wrong_key_is_named(
@@ -187,3 +204,16 @@ def test_reading_an_artifact_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_crop_size_that_is_left_open_is_refused_by_name(written: Artifact) -> None:
+    rewrite(written, lambda d: d["input"].update(shape=["batch", 3, "height", "width"]))
+    with pytest.raises(EdgeposeError, match="no one crop size"):
+        _ = Artifact.load(written.folder).input_hw
+
+
+@pytest.mark.parametrize("runtime", ["abacus", "../x", "lint"])
+def test_a_runtime_that_nothing_runs_is_refused_by_name(runtime: str) -> None:
+    with pytest.raises(EdgeposeError, match="does not know") as caught:
+        registry.backend(runtime)
+    assert "onnx_mobile" in caught.value.fix

@@ -54,7 +54,7 @@ def emit(
     if target.opset is not None and target.opset < OPSET:
         raise EdgeposeError(
             f"target {target.name} reads ONNX opset {target.opset}, edgepose writes {OPSET}",
-            fix=f"set opset: {OPSET} if the device's TensorRT reads it (8.5 and newer do)",
+            fix=f"set opset: {OPSET} if the device's TensorRT reads it (8.5 to 10 do)",
         )
     header = header_of(
         model, target, input_name=INPUT, output_name=OUTPUT, batch=BATCH, tools=TOOLS

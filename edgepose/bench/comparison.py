@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from edgepose import registry
 from edgepose.artifact import Artifact
 from edgepose.bench.bench import accuracy_fields, no_latency_note
 from edgepose.bench.environment import unlike
@@ -126,8 +126,9 @@ def compare_artifacts(
     artifacts = [Artifact.load(folder) for folder in folders]
     scored = []
     for artifact in artifacts:
-        backend = importlib.import_module(f"edgepose.backends.{artifact.manifest.runtime}")
-        executor = backend.open_executor(artifact, threads=threads)
+        executor = registry.backend(artifact.manifest.runtime).open_executor(
+            artifact, threads=threads
+        )
         fields = accuracy_fields(
             artifact, executor, dataset, domain=None, flip_test=False, report=report
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +16,7 @@ import edgepose
 from edgepose.bench.programs import Patiently
 from edgepose.bench.transport import Dropped, Transport
 from edgepose.device.coding import RULES
+from edgepose.device.files import replace_folder
 from edgepose.errors import EdgeposeError
 from edgepose.manifest import MANIFEST_NAME, Manifest
 
@@ -36,10 +37,23 @@ _NAME = _HOME + (
 
 
 def write_sources(folder: Path) -> None:
-    """The CMake project, into a folder that is new or empty."""
+    """The CMake project, into a folder that is new or empty; whole or not at all."""
     if folder.exists() and any(folder.iterdir()):
         raise EdgeposeError(f"{folder} is not empty", fix="name a new folder")
-    shutil.copytree(SOURCES, folder, dirs_exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder.parent) as scratch:
+            whole = Path(scratch) / "native"
+            for source in sorted(path for path in SOURCES.rglob("*") if path.is_file()):
+                copy = whole / source.relative_to(SOURCES)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_bytes(source.read_bytes())
+            replace_folder(whole, folder)
+    except OSError as error:
+        raise EdgeposeError(
+            f"cannot write {folder}: {error.strerror or error}",
+            fix="free some space or choose another folder; nothing was left half-written",
+        ) from error
 
 
 def pack_arrays(npz: bytes) -> bytes:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MANIFEST = "artifact.json"
 JOINTS_LAYOUT = "NJ3"
 MAX_EXPANDED_BYTES = 2 << 30
+MAX_SIDE = 65536
 _AGAIN = "copy the whole artifact again, or use the runner of the edgepose that exported it"
 
 
@@ -161,8 +162,10 @@ def _load(
         raise DeviceError("{} is not JSON: {}".format(path, error), fix=_AGAIN) from error
     try:
         return [_contract(folder, part, verify=verify) for part in parts(manifest)]
-    except (KeyError, TypeError, AttributeError) as error:
+    except KeyError as error:
         raise DeviceError("{} lacks {}".format(path, error), fix=_AGAIN) from error
+    except (TypeError, AttributeError, IndexError, ValueError, OverflowError) as error:
+        raise DeviceError("{} cannot be read: {}".format(path, error), fix=_AGAIN) from error
 
 
 def _contract(folder: str, manifest: Dict[str, Any], *, verify: bool) -> Contract:
@@ -189,6 +192,12 @@ def _contract(folder: str, manifest: Dict[str, Any], *, verify: bool) -> Contrac
         raise DeviceError("this runner cannot decode by {!r}".format(codec["rule"]), fix=_AGAIN)
     sides = {axis: port["shape"][i] for i, axis in enumerate(port["layout"])}
     batch = port["shape"][0]
+    sizes = (sides["H"], sides["W"], codec["stride"])
+    scales = (*pre["std"], codec["sigma"], manifest["crop"]["padding"])
+    if not all(1 <= size <= MAX_SIDE for size in sizes) or not all(0 < s <= 255 for s in scales):
+        raise DeviceError(
+            "artifact.json has sizes {} and scales {}".format(sizes, scales), fix=_AGAIN
+        )
     return Contract(
         name=manifest["name"],
         runtime=manifest["runtime"],

@@ -17,6 +17,7 @@ LIBRARIES = (
 )
 _TO_DEVICE, _TO_HOST = 1, 2  # cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost
 _MAJOR, _MINOR = 75, 76  # cudaDevAttrComputeCapabilityMajor, -Minor
+_MULTIPROCESSORS = 16  # cudaDevAttrMultiProcessorCount
 _NAME_BYTES = 256  # cudaDeviceProp begins with char name[256]
 _PROPERTIES_BYTES = 8192  # more than any version of the struct
 
@@ -97,17 +98,18 @@ class Cuda:
         properties = ctypes.create_string_buffer(_PROPERTIES_BYTES)
         self._call("cudaGetDeviceProperties", properties, ctypes.c_int(0))
         name = properties.raw[:_NAME_BYTES].split(b"\0")[0].decode("ascii", "replace")
-        numbers = []
-        for attribute in (_MAJOR, _MINOR):
-            value = ctypes.c_int()
-            self._call(
-                "cudaDeviceGetAttribute",
-                ctypes.byref(value),
-                ctypes.c_int(attribute),
-                ctypes.c_int(0),
-            )
-            numbers.append(int(value.value))
-        return name, (numbers[0], numbers[1])
+        return name, (self._attribute(_MAJOR), self._attribute(_MINOR))
+
+    def multiprocessors(self) -> int:
+        """Xavier and Xavier NX have one name and one capability; these tell them apart."""
+        return self._attribute(_MULTIPROCESSORS)
+
+    def _attribute(self, which: int) -> int:
+        value = ctypes.c_int()
+        self._call(
+            "cudaDeviceGetAttribute", ctypes.byref(value), ctypes.c_int(which), ctypes.c_int(0)
+        )
+        return int(value.value)
 
     def version(self) -> str:
         """Of the runtime library, e.g. "11.4"."""

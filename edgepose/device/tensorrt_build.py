@@ -1,7 +1,8 @@
-"""From an artifact's form to an engine, by the board's own TensorRT (8.5 and newer)."""
+"""From an artifact's form to an engine, by the board's own TensorRT (8.5 to 10; 11 has no calibrators)."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
 from .engine_settings import cache_for
@@ -13,8 +14,13 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 
 
-def make_logger(trt: Any) -> Any:
-    """A logger that keeps what TensorRT complains about, for the message that the user reads."""
+@lru_cache(maxsize=None)
+def logger_of(trt: Any) -> Any:
+    """The logger that keeps what TensorRT complains about, for the message that the user reads.
+
+    One per process: TensorRT writes to the first one that it was given, also for later engines, and
+    after the engine that brought it is gone.
+    """
 
     class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -31,6 +37,28 @@ def make_logger(trt: Any) -> Any:
 def said(log: Any, extra: str = "") -> str:
     lines = [*([extra] if extra else []), *log.lines[-3:]]
     return "; ".join(lines) or "it did not say why"
+
+
+def started(kind: Any, log: Any) -> Any:
+    """A Builder or Runtime. Without a GPU that works, the constructor raises a TypeError of pybind11."""
+    try:
+        return kind(log)
+    except TypeError as error:
+        raise DeviceError(
+            "TensorRT cannot start on the board: {}".format(said(log, str(error))),
+            fix="see that trtexec runs there; free the GPU's memory of other programs",
+        ) from error
+
+
+def _flag(trt: Any, name: str) -> Any:
+    """Of the builder, by name."""
+    flag = getattr(trt.BuilderFlag, name, None)
+    if flag is None:
+        raise DeviceError(
+            "TensorRT {} on the board cannot be told {}".format(trt.__version__, name),
+            fix="use TensorRT 8.5 to 10 there, e.g. of JetPack 5",
+        )
+    return flag
 
 
 def _calibrator(trt: Any, cache: bytes) -> Any:
@@ -86,7 +114,8 @@ def _put_on_dla(trt: Any, builder: Any, config: Any, core: int) -> None:
 
 def _timing_cache(config: Any, former: Optional[bytes]) -> None:
     """What earlier builds timed, where this TensorRT takes it; otherwise a new one."""
-    if former and config.set_timing_cache(config.create_timing_cache(former), False):
+    kept = config.create_timing_cache(former) if former else None
+    if kept is not None and config.set_timing_cache(kept, False):
         return
     config.set_timing_cache(config.create_timing_cache(b""), False)
 
@@ -98,7 +127,7 @@ def build_engine(
 
     timing: what an earlier build gave as its timing cache
     """
-    builder = trt.Builder(log)
+    builder = started(trt.Builder, log)
     explicit = 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
     network = builder.create_network(explicit)
     parser = trt.OnnxParser(network, log)
@@ -113,9 +142,9 @@ def build_engine(
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace_mib * MIB)
     for flag in settings.flags:
-        config.set_flag(getattr(trt.BuilderFlag, flag))
+        config.set_flag(_flag(trt, flag))
     for flag in settings.cleared:
-        config.clear_flag(getattr(trt.BuilderFlag, flag))
+        config.clear_flag(_flag(trt, flag))
     calibrator = None
     if settings.cache is not None:
         calibrator = _calibrator(trt, cache_for(settings.cache, trt.__version__))

@@ -1,4 +1,4 @@
-"""TensorRT 8.5 and newer: build on the board, then one copy in, one launch, one copy out.
+"""TensorRT 8.5 to 10: build on the board, then one copy in, one launch, one copy out.
 
 Memory is allocated once, copies are asynchronous from page-locked memory, and `infer` returns after
 the stream was synchronised: its time includes both copies.
@@ -19,12 +19,15 @@ from .engine_files import load_engine, load_timing, save_engine, save_timing
 from .engine_layers import layers_of
 from .engine_settings import MAIN, settings_of
 from .errors import DeviceError
-from .tensorrt_build import build_engine, make_logger, said
+from .tensorrt_build import build_engine, logger_of, said, started
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .contract import Contract
+
+# Not by tensorrt.nptype: 8.5's reads np.bool, which numpy 1.24 has not.
+_NUMPY = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8"}
 
 
 class TensorRtEngine:
@@ -52,10 +55,11 @@ class TensorRtEngine:
             trt = importlib.import_module("tensorrt")
         self._cuda = Cuda() if cuda is None else cuda
         gpu, capability = self._cuda.gpu()
-        log = make_logger(trt)
+        log = logger_of(trt)
+        log.lines.clear()
         place = {
             "gpu": gpu, "capability": "{}.{}".format(*capability), "tensorrt": trt.__version__,
-            "cuda": self._cuda.version(),
+            "multiprocessors": str(self._cuda.multiprocessors()), "cuda": self._cuda.version(),
         }  # fmt: skip
         facts = {
             **place, "precision": settings.precision, "form": settings.form,
@@ -65,7 +69,7 @@ class TensorRtEngine:
         }  # fmt: skip
         start = time.perf_counter()
         kept = load_engine(engines, facts)
-        self._runtime = trt.Runtime(log)
+        self._runtime = started(trt.Runtime, log)
         if dla is not None:
             self._runtime.DLA_core = dla
         self._engine: Any = None if kept is None else self._runtime.deserialize_cuda_engine(kept[0])
@@ -121,16 +125,17 @@ class TensorRtEngine:
         self._host: Dict[str, int] = {}
         for name in wanted:
             shape = tuple(int(side) for side in self._engine.get_tensor_shape(name))
-            dtype = np.dtype(trt.nptype(self._engine.get_tensor_dtype(name)))
+            kind = str(self._engine.get_tensor_dtype(name).name)
             image = name == contract.input_name and contract.where == "graph"
-            needed = np.dtype(np.uint8 if image else np.float32)
-            if min(shape) < 1 or dtype != needed:
+            needed = "uint8" if image else "float32"
+            if min(shape) < 1 or _NUMPY.get(kind) != needed:
                 raise DeviceError(
                     "tensor {} of the engine is {} {}, not {} of a fixed shape".format(
-                        name, dtype, shape, needed
+                        name, _NUMPY.get(kind, kind), shape, needed
                     ),
                     fix="export for this target again; its models take one fixed batch",
                 )
+            dtype = np.dtype(needed)
             size = int(np.prod(shape)) * dtype.itemsize
             memory = self._cuda.pinned(size)
             self._views[name] = np.frombuffer(memory, dtype=dtype).reshape(shape)

@@ -17,7 +17,7 @@ LANGUAGES: dict[str, tuple[str, ...]] = {
 """The samples that go with a runtime."""
 LICENCE = "LICENSE"
 _FOLDER = Path(__file__).resolve().parent
-_KINDS = {".cpp", ".hpp", ".kt", ".kts", ".md", ".py", ".swift", ".txt", ".xml"}
+_KINDS = {".cpp", ".hpp", ".kt", ".kts", ".md", ".properties", ".py", ".swift", ".txt", ".xml"}
 
 
 def sample_files(runtime: str) -> dict[str, bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from edgepose import registry
 from edgepose.artifact import Artifact
 from edgepose.backends.lint.findings import RULES, lines, warnings
 from edgepose.backends.lint.subject import lint_artifact
@@ -123,7 +123,7 @@ def emit(
     model: PoseModel, target: Target, folder: Path, *, variants: Sequence[Variant] = ()
 ) -> Artifact:
     """Write the artifact of one target into `folder`."""
-    backend = importlib.import_module(f"edgepose.backends.{target.runtime}")
+    backend = registry.backend(target.runtime)
     artifact: Artifact = backend.emit(model, target, folder, variants=variants)
     return artifact
 
@@ -155,7 +155,7 @@ def verify(
 
     Raises EdgeposeError where they differ by more than `config` allows.
     """
-    backend = importlib.import_module(f"edgepose.backends.{target.runtime}")
+    backend = registry.backend(target.runtime)
     executor = backend.open_executor(artifact)
     label = f"export: score {target.name}"
     codec = artifact.manifest.codec.to_codec()
@@ -235,7 +235,7 @@ def verify_variants(
     Raises EdgeposeError where one moves joints too far, or where a whole-pose graph does not give the
     joints that its heatmaps give.
     """
-    backend = importlib.import_module(f"edgepose.backends.{target.runtime}")
+    backend = registry.backend(target.runtime)
     codec = artifact.manifest.codec.to_codec()
     own, *others = variants_in(artifact)
     found = {own: main}

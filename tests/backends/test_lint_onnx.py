@@ -372,6 +372,7 @@ def test_dla_takes_neither_pairs_nor_open_batch_nor_padded_deconvolutions() -> N
         {"pads": [1, 1, 1, 1]},
         {"pads": [0] * 4, "group": 2},
         {"auto_pad": "SAME_UPPER"},
+        {"pads": [0] * 4, "dilations": [2, 2]},
     ):
         (found,) = errors(tensorrt.lint(deconvolution(**broken), DLA))
         assert (found.rule, found.node) == ("dla-deconvolution", "heatmaps")

@@ -21,8 +21,9 @@ def public(thing):
 class Lib:
     """The functions of libcudart that are called, by their C names and codes."""
 
-    def __init__(self, *, name=b"Xavier", memory_bytes=1 << 30):
+    def __init__(self, *, name=b"Xavier", memory_bytes=1 << 30, multiprocessors=8):
         self.name, self.memory_bytes = name, memory_bytes
+        self.multiprocessors = multiprocessors
         self.device, self.pinned, self.queue, self.synchronised, self.streams = {}, {}, [], 0, 0
         self.fail = {}
         self.cudaGetErrorString = self._Text(b"a reason")
@@ -90,7 +91,7 @@ class Lib:
         return 0
 
     def cudaDeviceGetAttribute(self, value, attribute, device):
-        value._obj.value = {75: 7, 76: 2}[attribute.value]
+        value._obj.value = {75: 7, 76: 2, 16: self.multiprocessors}[attribute.value]
         return 0
 
     def cudaRuntimeGetVersion(self, value):
@@ -131,19 +132,33 @@ def make_trt(
     built=None,
     inspected=None,
     image=np.float32,
+    starts=True,
+    lacking=(),
 ):
     """A module like `tensorrt`: its "engine" gives heatmaps that are the mean of the image.
 
     dlas: cores of the board; layers: of whatever is parsed; built: a list that gets what was built
+    starts: without, as where CUDA fails; lacking: builder flags of which a later version has none
     image: type of the input; inspected: the engine's layers as its inspector tells them, see `convolution`
     """
     shapes = shapes or {"image": (1, 3, 8, 8), "heatmaps": (1, 2, 2, 2)}
-    made = []
+    made, loggers = [], []
     major, minor, patch = (int(part) for part in version.split(".")[:3])
     header = f"TRT-{major}{minor}{patch:02d}"
 
     class ILogger:
         ERROR, INTERNAL_ERROR, WARNING = "error", "internal", "warning"
+
+    def registered(logger):
+        """The library keeps the first logger that it is given, and writes to it from then on."""
+        assert isinstance(logger, ILogger)
+        if not starts:
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+        loggers.append(logger)
+        assert logger is loggers[0], "two loggers in one process"
+
+    class DataType(enum.Enum):
+        FLOAT, HALF, UINT8 = "float32", "float16", "uint8"
 
     class NetworkDefinitionCreationFlag(enum.IntEnum):
         EXPLICIT_BATCH = 0
@@ -154,6 +169,9 @@ def make_trt(
     class BuilderFlag:
         FP16, INT8, TF32 = "fp16", "int8", "tf32"
         GPU_FALLBACK, OBEY_PRECISION_CONSTRAINTS = "fallback", "obey"
+
+    for flag in lacking:
+        delattr(BuilderFlag, flag)
 
     class DeviceType:
         GPU, DLA = "gpu", "dla"
@@ -225,11 +243,14 @@ def make_trt(
             self._flags.remove(flag)
 
         def create_timing_cache(self, data):
+            """None where the data is no timing cache, as the C++ samples expect it."""
             assert isinstance(data, bytes)
-            return ITimingCache(data)
+            return ITimingCache(data) if not data or data.endswith(b" timed;") else None
 
         def set_timing_cache(self, cache, ignore_mismatch):
-            """Of this version, or empty."""
+            """Of this version, or empty. pybind11 refuses None for a reference."""
+            if not isinstance(cache, ITimingCache):
+                raise TypeError("set_timing_cache(): incompatible function arguments")
             fits = not cache._data or cache._data.startswith(version.encode())
             self._timing = cache if fits else self._timing
             return fits
@@ -244,6 +265,7 @@ def make_trt(
         num_DLA_cores = dlas
 
         def __init__(self, logger):
+            registered(logger)
             self._logger = logger
 
         def create_network(self, flags):
@@ -271,7 +293,7 @@ def make_trt(
                 built.append({
                     "flags": config._flags, "scales": scales, "timing": known,
                     "device": config.default_device_type, "core": config.DLA_core,
-                    "precisions": {x.name: x.precision for x in network._layers if x.precision},
+                    "precisions": {x.name: x.precision.value for x in network._layers if x.precision},
                 })  # fmt: skip
             if not builds:
                 self._logger.log(ILogger.WARNING, "unimportant")
@@ -330,7 +352,9 @@ def make_trt(
             return shapes[name]
 
         def get_tensor_dtype(self, name):
-            return "image" if name == "image" else "float32"
+            if name == "image":
+                return DataType(np.dtype(image).name)
+            return DataType.HALF if half else DataType.FLOAT
 
         def create_execution_context(self):
             return IExecutionContext(self._verbosity)
@@ -339,7 +363,7 @@ def make_trt(
         DLA_core = -1
 
         def __init__(self, logger):
-            assert isinstance(logger, ILogger)
+            registered(logger)
 
         def deserialize_cuda_engine(self, data):
             assert isinstance(data, bytes)
@@ -348,13 +372,9 @@ def make_trt(
 
     class Module:
         __version__ = version
-        float16, float32 = "float16", "float32"
+        float16, float32 = DataType.HALF, DataType.FLOAT
 
-        @staticmethod
-        def nptype(dtype):
-            return image if dtype == "image" else np.float16 if half else np.float32
-
-    for thing in (ILogger, NetworkDefinitionCreationFlag, MemoryPoolType, BuilderFlag, TensorIOMode,
+    for thing in (ILogger, DataType, NetworkDefinitionCreationFlag, MemoryPoolType, BuilderFlag, TensorIOMode,
                   DeviceType, ProfilingVerbosity, LayerInformationFormat, EngineInspector,
                   IInt8EntropyCalibrator2, ILayer, ITimingCache,
                   INetworkDefinition, ParserError, OnnxParser, IBuilderConfig, Builder,

@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 import edgepose.device
+from edgepose.bench.native import write_sources
 from edgepose.bench.runner_file import PACKAGE, runner_bytes
 from edgepose.device.receive import MARK
+from edgepose.errors import EdgeposeError
 
 BLOCKED = ("torch", "onnx", "pydantic", "click", "cv2", "edgepose")
 
@@ -133,3 +135,25 @@ def test_the_package_imports_under_python_38(tmp_path: Path) -> None:
         [python, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.stdout.strip() in ("1", "True"), done.stderr
+
+
+def test_a_full_disk_leaves_no_native_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if path.suffix == ".hpp":
+            raise OSError(28, "No space left on device")
+        return real(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(EdgeposeError, match="native-runner: No space left"):
+        write_sources(tmp_path / "native-runner")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    write_sources(tmp_path / "native-runner")
+    written = {p.name for p in (tmp_path / "native-runner").rglob("*") if p.is_file()}
+    assert {"CMakeLists.txt", "README.md", "main.cpp"} <= written
+    with pytest.raises(EdgeposeError, match="is not empty"):
+        write_sources(tmp_path / "native-runner")

@@ -98,7 +98,7 @@ def test_every_name_is_in_the_real_package():
     assert {"Builder", "OnnxParser", "Runtime", "ILogger"} <= used
     assert used - {"__version__"} <= set(INVENTORY["names"])
     trt = double.make_trt(double.Lib())
-    for name in used - {"__version__", "nptype", "float16", "float32"}:
+    for name in used - {"__version__", "float16", "float32"}:
         ours = double.public(getattr(trt, name)) - double.public(int)
         assert ours <= set(INVENTORY["classes"][name]), name
     overridden = {
@@ -160,6 +160,7 @@ def test_an_engine_is_kept_for_its_own_gpu_version_and_model(contract, tmp_path)
     assert builds() == 0
     assert builds(version="8.6.1") == 1
     assert builds(lib=double.Lib(name=b"Orin")) == 1
+    assert builds(lib=double.Lib(multiprocessors=6)) == 1  # Xavier NX calls itself Xavier, too
     other = tmp_path / "other.onnx.xz"
     other.write_bytes(lzma.compress(b"another onnx"))
     changed = replace(contract, files={**contract.files, "model": str(other)})
@@ -188,6 +189,8 @@ def test_engine_files(tmp_path):
     [
         ({"parses": False}, "cannot read the model: node Resize is not supported"),
         ({"builds": False}, "cannot build form int8: could not find any implementation\n"),
+        ({"starts": False}, "cannot start on the board: pybind11"),
+        ({"lacking": ("INT8",), "version": "11.0.0"}, "TensorRT 11.0.0 .* cannot be told INT8"),
         ({"half": True}, "float16 .*not float32"),
         ({"shapes": {"image": (-1, 3, 8, 8), "heatmaps": (1, 2, 2, 2)}}, "fixed shape"),
         ({"shapes": {"image": (1, 3, 8, 8), "other": (1, 2, 2, 2)}}, "artifact.json says"),
@@ -275,6 +278,31 @@ def test_forms_that_cannot_be_built(forms, tmp_path, change, options, problem):
         make(forms, tmp_path, **options)
     assert caught.value.fix
     assert not list(tmp_path.glob("*.engine"))
+
+
+def test_engines_side_by_side_share_the_logger(forms, tmp_path):
+    """TensorRT writes to the first logger that it was given: the second engine's words arrive, too."""
+    lib = double.Lib()
+    trt = double.make_trt(lib)
+    options = {"engines": str(tmp_path), "trt": trt}
+    first = module.TensorRtEngine(forms, cuda=Cuda(lib), **options)
+    second = module.TensorRtEngine(forms, cuda=Cuda(lib), form="fp16", **options)
+    log = building.logger_of(trt)
+    log.log(trt.ILogger.ERROR, "of another engine")
+    module.TensorRtEngine(forms, cuda=Cuda(lib), form="fp32", **options).close()
+    assert log.lines == []
+    for engine in (first, second):
+        engine.close()
+    assert not lib.device
+
+
+def test_types_are_read_without_numpys_bool(contract, tmp_path):
+    """tensorrt.nptype of 8.5.2 reads np.bool, which numpy 1.24 has not: it fails for every type."""
+    used = ast.walk(ast.parse(Path(module.__file__).read_text()))
+    assert "nptype" not in {node.attr for node in used if isinstance(node, ast.Attribute)}
+    assert {"FLOAT", "HALF", "UINT8"} <= set(INVENTORY["classes"]["DataType"])
+    engine, _, _ = make(contract, tmp_path)
+    assert engine.infer(np.zeros((1, 3, 8, 8), np.float32)).dtype == np.float32
 
 
 def test_a_changed_cache_or_setting_is_another_engine(forms, tmp_path):

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from edgepose.artifact import Artifact, Content
 from edgepose.backends import onnx_mobile
@@ -134,7 +135,10 @@ def test_card_and_licences_say_where_the_weights_come_from(run: Path, tmp_path: 
     assert "71.2 [70.0, 72.5]" in card
     assert "| head top | 66.5 |" in card
     assert "| pelvis | - |" in card
-    assert "ORT test on a host; 400 people of synthetic-people-v1" in card
+    assert (
+        "The counted files, executed by ORT test on a host; 400 people of synthetic-people" in card
+    )
+    assert "| runs in | TensorRT: " in card
     assert sha256_file(tmp_path / "out" / "model.onnx.xz") in card
     assert "argmax-quarter-pixel" in card
     licences = (tmp_path / "out" / "LICENSES.md").read_text()
@@ -182,6 +186,15 @@ def test_a_network_of_ones_own_unpacks_on_every_system(tmp_path: Path) -> None:
     with zipfile.ZipFile(bundle(made.folder, tmp_path / "pose.zip")) as archive:
         tops = {name.split("/")[0] for name in archive.namelist()}
     assert tops == {f"my.nets-make-64x64-int8-{header.target}"}
+    assert zipfile.is_zipfile(bundle(made.folder, tmp_path / "POSE.ZIP"))
+
+
+def test_bundling_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, edgepose.bundle\n"
+        "assert not {'torch', 'onnx', 'onnxruntime', 'coremltools'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_what_cannot_be_bundled_is_refused_by_name(run: Path, tmp_path: Path) -> None:
@@ -264,7 +277,8 @@ def test_a_full_disk_leaves_nothing(
             lambda path, data: full() if "samples" in path.parts else real(path, data),
         )  # fmt: skip
     source = run / "artifacts" / "onnx_mobile"
-    refused(edgepose("bundle", source, "--to", tmp_path / name), "No space left")
+    result = edgepose("bundle", source, "--to", tmp_path / name)
+    refused(result, f"cannot write {tmp_path / name}: No space left")
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
 
@@ -274,7 +288,12 @@ def test_a_core_ml_bundle_has_the_swift_package(tmp_path: Path) -> None:
     image = m.input.model_copy(update={"shape": (1, 64, 64, 3), "layout": "NHWC"})
     inside = m.preprocessing.model_copy(update={"where": "graph"})
     header = m.model_copy(
-        update={"runtime": "coreml", "input": image, "preprocessing": inside, "target": "ios"}
+        update={
+            "runtime": "coreml",
+            "input": image,
+            "preprocessing": inside,
+            "target": "coreml-ios17",
+        }
     )
     package = "model.mlpackage/Data/com.apple.CoreML"
     files = [Content(f"{package}/model.mlmodel", "model", b"m", counted=True),
@@ -286,6 +305,7 @@ def test_a_core_ml_bundle_has_the_swift_package(tmp_path: Path) -> None:
     assert {name.split("/")[1] for name in samples} == {"swift"}
     assert "samples/swift/Package.swift" in samples
     assert b"Core ML" in found["LICENSES.md"]
+    assert b"Core ML on iOS 17 or newer" in found["MODEL_CARD.md"]
     header = m.model_copy(update={"runtime": "coreml"})
     write_report(tmp_path / "run", [Artifact.write(made.folder, header, files)])
     refused(edgepose("bundle", made.folder, "--to", tmp_path / "b"), "from one NHWC crop size")
@@ -365,6 +385,9 @@ def test_a_whole_pose_graph_alone_is_bundled_and_run(tmp_path: Path) -> None:
         ]
         write_report(tmp_path / "run", [Artifact.write(folder, whole.manifest, contents)])
     out = bundle(folder, tmp_path / "out")
+    card = (out / "MODEL_CARD.md").read_text()
+    assert "a score for each joint |" in card
+    assert "done inside the model |" in card
     done = python_sample(out, PHOTO, "--box", box_text())
     assert done.returncode == 0, done.stderr
     found = np.array(list(json.loads(done.stdout)["joints"].values()))
@@ -376,12 +399,58 @@ def test_the_python_sample_refuses_in_one_message(run: Path, tmp_path: Path) -> 
     for words, text in (
         ((tmp_path / "none.jpg",), "none.jpg"),
         ((PHOTO, "--box", "1,2,3,0"), "not a person's box"),
+        ((PHOTO, "--box", "1,2,3"), "--box takes X,Y,WIDTH,HEIGHT"),
         ((PHOTO, "--artifact", tmp_path), "artifact.json"),
     ):
         done = python_sample(out, *words)
         assert done.returncode == 2
         assert text in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.clear(), "lacks"),
+        (lambda d: d["preprocessing"].update(std=[0, 0.2, 0.2]), "scales"),
+        (lambda d: d["preprocessing"].update(std=["x", 0.2, 0.2]), "cannot be read"),
+        (lambda d: d["codec"].update(sigma=float("nan")), "scales"),
+        (lambda d: d["codec"].update(stride=10**30), "sizes"),
+        (lambda d: d["input"].update(shape=["batch", 3]), "cannot be read"),
+        (lambda d: d["input"].update(shape=["batch", 3, -64, 64]), "sizes"),
+        (lambda d: d["files"][0].update(path="../model.onnx"), "outside the artifact"),
+        (lambda d: d["files"][0].update(sha256="0" * 64), "is not the file that was exported"),
+    ],
+)
+def test_the_python_sample_refuses_a_damaged_contract_in_one_message(
+    run: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object], words: str
+) -> None:
+    out = bundle(run / "artifacts" / "onnx_mobile", tmp_path / "out")
+    document = json.loads((out / "artifact.json").read_text())
+    change(document)
+    (out / "artifact.json").write_text(json.dumps(document))
+    done = python_sample(out, PHOTO)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert "fix:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_python_sample_turns_a_photograph_upright_without_opencv_too(
+    run: Path, tmp_path: Path
+) -> None:
+    out = bundle(run / "artifacts" / "onnx_mobile", tmp_path / "out")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    Image.open(PHOTO).rotate(90, expand=True).save(tmp_path / "side.png", exif=exif)
+    (out / "samples" / "python" / "cv2.py").write_text("raise ImportError('no OpenCV here')\n")
+    done = python_sample(out, tmp_path / "side.png", "--box", box_text())
+    assert done.returncode == 0, done.stderr
+    found = np.array(list(json.loads(done.stdout)["joints"].values()))
+    np.testing.assert_allclose(found, predicted(Artifact.load(out), BOX)[1], atol=0.05)
+    refusal = python_sample(out, "--camera", "0")
+    assert refusal.returncode == 2
+    assert "Traceback" not in refusal.stderr
 
 
 def header_folder(variable: str, header: str, *places: str) -> Path:

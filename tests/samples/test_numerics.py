@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from edgepose.device.geometry import (
     warp_affine_numpy,
 )
 from edgepose.device.input_sizes import choose_size
+from edgepose.samples import sample_files
 
 HERE = Path(__file__).resolve().parent
 SAMPLES = HERE.parents[1] / "edgepose" / "samples"
@@ -111,6 +113,17 @@ def test_cpp_crops_as_the_device_code_does(
         difference = np.abs(crop.astype(int) - reference)
         assert difference.max() <= 1
         assert (difference > 0).mean() < 0.001
+
+
+@pytest.mark.parametrize("box", [(1, 2, 1e300, 5), (1, 2, 1e-310, 1e-310), (1, 2, 0, 5)])
+def test_cpp_refuses_boxes_that_give_no_crop(
+    cpp: ctypes.CDLL, box: tuple[float, float, float, float]
+) -> None:
+    found = np.empty(6)
+    refused = cpp.crop_matrix(
+        pointer(np.array(box)), ctypes.c_double(1.25), 64, 64, 0, pointer(found)
+    )
+    assert refused == 1
 
 
 @pytest.mark.parametrize("bgr", [False, True])
@@ -233,6 +246,39 @@ def test_kotlin_and_swift_parse_without_an_error_node(source: str) -> None:
     root = parse(source)
     assert root.descendant_count > 20
     assert [(node.type, node.start_point) for node in errors(root)] == []
+
+
+def test_the_kotlin_module_builds_alone_and_within_an_app() -> None:
+    """An app refuses a module that names plugin versions; the Android plugin before 9 wants the switch."""
+    files = {
+        path: data.decode()
+        for path, data in sample_files("onnx_mobile").items()
+        if "kotlin" in path
+    }
+    plugin = re.compile(r'id\("[\w.]+"\)( version "[\d.]+")?')
+    assert set(plugin.findall(files["kotlin/build.gradle.kts"])) == {""}
+    assert all(plugin.findall(files["kotlin/settings.gradle.kts"]))
+    assert "android.useAndroidX=true" in files["kotlin/gradle.properties"]
+
+
+def test_swift_callbacks_are_sendable_and_no_name_is_swiftui_s() -> None:
+    """A callback that is not @Sendable belongs to the main actor where an app in Swift 6 writes it, and
+    traps on the camera's queue; an `Image` of ours would make SwiftUI's ambiguous."""
+    text = "".join(path.read_text() for path in (SAMPLES / "swift" / "Sources").rglob("*.swift"))
+    assert text.count("@escaping") == text.count("@escaping @Sendable") == 1
+    names = set(re.findall(r"public (?:final )?(?:struct|class|enum) (\w+)", text))
+    assert {"Box", "Joint", "PoseEstimator"} <= names
+    assert not names & {
+        "Image",
+        "Text",
+        "View",
+        "Color",
+        "Path",
+        "Shape",
+        "State",
+        "Label",
+        "Group",
+    }
 
 
 def test_a_broken_source_has_an_error_node() -> None:

@@ -2,7 +2,8 @@
 
 The ResNet-18 is the embedded one. There are no trained weights of HRNet-W32 here: it learns 64 people at
 64x64 by heart, until its heatmaps have peaks (measured: half of them above 0.5 after 60 steps). What FP16
-rounds away falls as it goes on learning: with W32_STEPS=2400 (half an hour on one core) it must be within 1e-3.
+rounds away falls as it goes on learning: with W32_STEPS=2400 (half an hour on one core) it must be within
+1e-3.
 """
 
 from __future__ import annotations

@@ -92,7 +92,8 @@ RULES: dict[str, Rule] = {
         "error", "explicit Q/DQ on DLA", "give DLA a float network and a calibration cache"
     ),
     "dla-deconvolution": Rule(
-        "error", "a deconvolution that DLA refuses", "use padding 0 and groups 1, or the deploy form"
+        "error", "a deconvolution that DLA refuses",
+        "use padding 0, groups 1 and dilation 1, or the deploy form",
     ),
     "input-layout": Rule(
         "error", "an input that is not (N, 3, H, W)", "export channels first: N, 3, H, W"

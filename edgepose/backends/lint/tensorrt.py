@@ -128,6 +128,9 @@ def _dla(view: View) -> Iterator[Finding]:
             continue
         pads, groups = node.attributes.get("pads", []), node.attributes.get("group", 1)
         automatic = _text(node, "auto_pad", b"NOTSET") in (b"SAME_UPPER", b"SAME_LOWER")
-        if automatic or any(pads) or groups != 1:
+        spread = list(node.attributes.get("dilations", [1]))
+        if automatic or any(pads) or groups != 1 or set(spread) != {1}:
             what = "automatic padding" if automatic else f"padding {list(pads)}"
-            yield found("dla-deconvolution", node.label, f"{what}, groups {groups}")
+            yield found(
+                "dla-deconvolution", node.label, f"{what}, groups {groups}, dilations {spread}"
+            )

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -17,7 +18,7 @@ namespace edgepose {
 // The network for one crop size: normalised floats in and heatmaps out, or a whole-pose graph, bytes in and
 // joints out.
 struct Network {
-    std::string inputName, outputName, modelSha256;
+    std::string inputName, outputName, modelSha256, buildSha256;
     int width = 0, height = 0;                // of the crop
     bool wholePose = false;
     int heatmapWidth = 0, heatmapHeight = 0;  // one heatmap per joint
@@ -36,6 +37,9 @@ struct Network {
         if (file.size() > packed.size() && file.substr(file.size() - packed.size()) == packed) {
             const std::string open = file.substr(0, file.size() - packed.size());
             if (!std::ifstream(open)) throw std::runtime_error("unpack it first: xz -dk " + file);
+            if (std::filesystem::last_write_time(open) < std::filesystem::last_write_time(file)) {
+                throw std::runtime_error(open + " is older than its .xz, unpack it again: xz -dkf " + file);
+            }
             return open;
         }
         return file;
@@ -99,6 +103,7 @@ inline Network readNetwork(const nlohmann::json& json, const nlohmann::json& ent
         network.files[name.substr(0, name.size() - suffix.size())] =
             folder + "/" + file.at("path").get<std::string>();
         if (name == role) network.modelSha256 = file.at("sha256");
+        if (name == "build" + suffix) network.buildSha256 = file.at("sha256");
     }
     return network;
 }

@@ -56,6 +56,9 @@ inline Affine cropMatrix(Box box, double padding, int outWidth, int outHeight, b
     const double inset = centers ? 1.0 : 0.0;
     const double scaleX = (outWidth - inset) / regionWidth;
     const double scaleY = (outHeight - inset) / regionHeight;
+    if (!(scaleX * scaleY > 0) || !std::isfinite(scaleX * scaleY)) {
+        throw std::invalid_argument("the box is too large or too small for a picture");
+    }
     const double centerX = box.x + 0.5 * box.width;
     const double centerY = box.y + 0.5 * box.height;
     return Affine{scaleX, 0.0, 0.5 * (outWidth - inset) - scaleX * centerX,

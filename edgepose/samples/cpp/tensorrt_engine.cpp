@@ -1,5 +1,5 @@
-// TensorRT 8.5 and newer. The engine is built on the device, once, and kept beside the model under a name
-// that holds GPU, TensorRT version and the model's hash. SPDX-License-Identifier: Apache-2.0
+// TensorRT 8.5 to 10. The engine is built on the device, once, and kept beside the model under a name
+// that holds GPU, TensorRT version and the hashes of model and settings. SPDX-License-Identifier: Apache-2.0
 #include <NvInfer.h>
 #include <NvOnnxParser.h>
 #include <cuda_runtime_api.h>
@@ -20,6 +20,12 @@ class Logger : public nvinfer1::ILogger {
     }
 };
 
+// TensorRT keeps the first logger that it is given, for every engine of the process.
+Logger& logger() {
+    static Logger one;
+    return one;
+}
+
 template <typename T>
 std::unique_ptr<T> made(T* object, const char* what) {
     if (object == nullptr) throw std::runtime_error(std::string("TensorRT could not make ") + what);
@@ -30,6 +36,22 @@ void check(cudaError_t status) {
     if (status != cudaSuccess) throw std::runtime_error(cudaGetErrorString(status));
 }
 
+struct DeviceMemory {
+    explicit DeviceMemory(std::size_t bytes) { check(cudaMalloc(&at, bytes)); }
+    ~DeviceMemory() { cudaFree(at); }
+    DeviceMemory(const DeviceMemory&) = delete;
+    DeviceMemory& operator=(const DeviceMemory&) = delete;
+    void* at = nullptr;
+};
+
+struct Stream {
+    Stream() { check(cudaStreamCreate(&at)); }
+    ~Stream() { cudaStreamDestroy(at); }
+    Stream(const Stream&) = delete;
+    Stream& operator=(const Stream&) = delete;
+    cudaStream_t at = nullptr;
+};
+
 std::string engineName(const Contract& contract, const Network& network) {
     cudaDeviceProp device{};
     check(cudaGetDeviceProperties(&device, 0));
@@ -37,18 +59,20 @@ std::string engineName(const Contract& contract, const Network& network) {
     for (char& letter : gpu) {
         if (!std::isalnum(static_cast<unsigned char>(letter))) letter = '_';
     }
+    // Xavier and Xavier NX share name and architecture, but not the count of multiprocessors.
     return contract.folder + "/" + gpu + "-sm" + std::to_string(device.major) + std::to_string(device.minor) +
-           "-trt" + std::to_string(getInferLibVersion()) + "-" + network.modelSha256.substr(0, 16) + ".engine";
+           "x" + std::to_string(device.multiProcessorCount) + "-trt" + std::to_string(getInferLibVersion()) +
+           "-" + network.modelSha256.substr(0, 16) + "-" + network.buildSha256.substr(0, 16) + ".engine";
 }
 
-std::vector<char> build(const Network& network, Logger& logger) {
+std::vector<char> build(const Network& network) {
     std::ifstream stream(network.path("build"));
     const nlohmann::json settings = nlohmann::json::parse(stream);
-    const auto builder = made(nvinfer1::createInferBuilder(logger), "a builder");
+    const auto builder = made(nvinfer1::createInferBuilder(logger()), "a builder");
     const auto explicitBatch =
         1U << std::uint32_t(nvinfer1::NetworkDefinitionCreationFlag::kEXPLICIT_BATCH);
     const auto graph = made(builder->createNetworkV2(explicitBatch), "a network");
-    const auto parser = made(nvonnxparser::createParser(*graph, logger), "a parser");
+    const auto parser = made(nvonnxparser::createParser(*graph, logger()), "a parser");
     const std::string onnx = network.onnx();
     if (!parser->parseFromFile(onnx.c_str(), int(nvinfer1::ILogger::Severity::kERROR))) {
         throw std::runtime_error("TensorRT cannot read " + onnx);
@@ -61,17 +85,22 @@ std::vector<char> build(const Network& network, Logger& logger) {
         else if (flag == "FP16") config->setFlag(nvinfer1::BuilderFlag::kFP16);
         else throw std::runtime_error("build.json has a flag that this sample does not know: " + flag);
     }
+    for (const std::string flag : settings.value("cleared_flags", nlohmann::json::array())) {
+        if (flag == "TF32") config->clearFlag(nvinfer1::BuilderFlag::kTF32);
+        else throw std::runtime_error("build.json clears a flag that this sample does not know: " + flag);
+    }
     const auto plan = made(builder->buildSerializedNetwork(*graph, *config), "an engine");
     const char* data = static_cast<const char*>(plan->data());
     return {data, data + plan->size()};
 }
 
-std::vector<char> readOrBuild(const Contract& contract, const Network& network, Logger& logger) {
-    const std::string file = engineName(contract, network);
-    if (std::ifstream kept(file, std::ios::binary); kept) {
-        return {std::istreambuf_iterator<char>(kept), {}};
-    }
-    const std::vector<char> engine = build(network, logger);
+std::vector<char> readKept(const std::string& file) {
+    std::ifstream kept(file, std::ios::binary);
+    return {std::istreambuf_iterator<char>(kept), {}};
+}
+
+std::vector<char> buildAndKeep(const std::string& file, const Network& network) {
+    const std::vector<char> engine = build(network);
     const std::string unfinished = file + ".part";
     std::ofstream stream(unfinished, std::ios::binary);
     stream.write(engine.data(), std::streamsize(engine.size()));
@@ -90,45 +119,43 @@ public:
                  (network.wholePose ? std::size_t(3)
                                     : std::size_t(network.heatmapHeight) * network.heatmapWidth)),
           inputBytes_(std::size_t(3) * network.height * network.width *
-                      (network.wholePose ? 1 : sizeof(float))) {
-        const std::vector<char> serialized = readOrBuild(contract, network, logger_);
-        runtime_ = made(nvinfer1::createInferRuntime(logger_), "a runtime");
-        engine_ = made(runtime_->deserializeCudaEngine(serialized.data(), serialized.size()), "an engine");
+                      (network.wholePose ? 1 : sizeof(float))),
+          input_(inputBytes_),
+          output_(found_.size() * sizeof(float)) {
+        runtime_ = made(nvinfer1::createInferRuntime(logger()), "a runtime");
+        const std::string file = engineName(contract, network);
+        std::vector<char> serialized = readKept(file);
+        if (!serialized.empty()) {  // a damaged file is built again
+            engine_.reset(runtime_->deserializeCudaEngine(serialized.data(), serialized.size()));
+        }
+        if (engine_ == nullptr) {
+            serialized = buildAndKeep(file, network);
+            engine_ = made(runtime_->deserializeCudaEngine(serialized.data(), serialized.size()), "an engine");
+        }
         context_ = made(engine_->createExecutionContext(), "a context");
-        check(cudaStreamCreate(&stream_));
-        check(cudaMalloc(&input_, inputBytes_));
-        check(cudaMalloc(&output_, found_.size() * sizeof(float)));
-        if (!context_->setTensorAddress(network.inputName.c_str(), input_) ||
-            !context_->setTensorAddress(network.outputName.c_str(), output_)) {
+        if (!context_->setTensorAddress(network.inputName.c_str(), input_.at) ||
+            !context_->setTensorAddress(network.outputName.c_str(), output_.at)) {
             throw std::runtime_error("the engine's tensors are not those that artifact.json names");
         }
     }
 
-    ~TensorRtEngine() override {
-        cudaFree(output_);
-        cudaFree(input_);
-        if (stream_ != nullptr) cudaStreamDestroy(stream_);
-    }
-
     std::vector<float> infer(const void* input) override {
         const std::size_t out = found_.size() * sizeof(float);
-        check(cudaMemcpyAsync(input_, input, inputBytes_, cudaMemcpyHostToDevice, stream_));
-        if (!context_->enqueueV3(stream_)) throw std::runtime_error("TensorRT could not run the engine");
-        check(cudaMemcpyAsync(found_.data(), output_, out, cudaMemcpyDeviceToHost, stream_));
-        check(cudaStreamSynchronize(stream_));
+        check(cudaMemcpyAsync(input_.at, input, inputBytes_, cudaMemcpyHostToDevice, stream_.at));
+        if (!context_->enqueueV3(stream_.at)) throw std::runtime_error("TensorRT could not run the engine");
+        check(cudaMemcpyAsync(found_.data(), output_.at, out, cudaMemcpyDeviceToHost, stream_.at));
+        check(cudaStreamSynchronize(stream_.at));
         return found_;
     }
 
 private:
-    Logger logger_;
     std::vector<float> found_;
     std::size_t inputBytes_;
+    Stream stream_;
+    DeviceMemory input_, output_;
     std::unique_ptr<nvinfer1::IRuntime> runtime_;
     std::unique_ptr<nvinfer1::ICudaEngine> engine_;
     std::unique_ptr<nvinfer1::IExecutionContext> context_;
-    cudaStream_t stream_ = nullptr;
-    void* input_ = nullptr;
-    void* output_ = nullptr;
 };
 
 }  // namespace

@@ -4,6 +4,10 @@ pluginManagement {
         mavenCentral()
         gradlePluginPortal()
     }
+    plugins {
+        id("com.android.library") version "8.5.2"
+        id("org.jetbrains.kotlin.android") version "2.0.21"
+    }
 }
 dependencyResolutionManagement {
     repositories {

@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "edgepose-device.pyz"))
@@ -41,11 +41,11 @@ class PoseEstimator:
     """
 
     def __init__(self, folder: str) -> None:
+        engines = os.path.join(folder, "engines")
+        self.sizes = {c.input_hw: (c, open_engine(c, engines=engines)) for c in load_sizes(folder)}
         with open(os.path.join(folder, "artifact.json"), encoding="utf-8") as stream:
             skeleton = json.load(stream)["skeleton"]
         self.joints, self.limbs = skeleton["joints"], skeleton["limbs"]
-        engines = os.path.join(folder, "engines")
-        self.sizes = {c.input_hw: (c, open_engine(c, engines=engines)) for c in load_sizes(folder)}
         self._crop, _ = resampler()
 
     def find(
@@ -64,13 +64,13 @@ class PoseEstimator:
 
 
 def read_rgb(path: str) -> NDArray[np.uint8]:
-    """The photograph as it is stored; OpenCV where it is there, else Pillow."""
+    """The photograph, upright as its EXIF says; by OpenCV where it is there, else by Pillow."""
     try:
         import cv2
     except ImportError:
-        from PIL import Image
+        from PIL import Image, ImageOps
 
-        return np.asarray(Image.open(path).convert("RGB"))
+        return np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
     picture = cv2.imread(path)
     if picture is None:
         raise DeviceError(f"cannot read {path}", fix="give a JPEG or PNG photograph")
@@ -91,6 +91,12 @@ def watch(estimator: PoseEstimator, camera: int) -> None:
     picture, then around the last joints; with a detector, give its boxes to `find` instead."""
     import cv2
 
+    try:
+        cv2.namedWindow("edgepose")
+    except cv2.error as error:
+        raise DeviceError(
+            "this OpenCV shows no windows", fix="install opencv-python, not opencv-python-headless"
+        ) from error
     source, box = cv2.VideoCapture(camera), None
     while cv2.waitKey(1) < 0:
         there, frame = source.read()
@@ -121,14 +127,16 @@ def main() -> int:
             watch(estimator, words.camera)
             return 0
         image = read_rgb(words.photo)
-        box: Any = [0.0, 0.0, float(image.shape[1]), float(image.shape[0])]
+        box = [0.0, 0.0, float(image.shape[1]), float(image.shape[0])]
         if words.box is not None:
             box = [float(v) for v in words.box.split(",")]
+            if len(box) != 4:
+                raise ValueError("--box takes X,Y,WIDTH,HEIGHT")
         xy, score = estimator.find(image, box)
     except DeviceError as error:
         print(f"error: {error.problem}\n  fix: {error.fix}", file=sys.stderr)
         return 2
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     joints = {

@@ -6,19 +6,37 @@ import CoreVideo
 import Vision
 
 /// let output = AVCaptureVideoDataOutput()
-/// output.videoSettings = CameraPose.videoSettings
-/// output.setSampleBufferDelegate(camera, queue: DispatchQueue(label: "pose"))
+/// session.addOutput(output)
+/// camera.attach(to: output, queue: DispatchQueue(label: "pose"))
+///
+/// Keep the CameraPose: the output does not.
 public final class CameraPose: NSObject, AVCaptureVideoDataOutputSampleBufferDelegate {
-    public static let videoSettings: [String: Any] = [
-        kCVPixelBufferPixelFormatTypeKey as String: kCVPixelFormatType_32BGRA
-    ]
     private let estimator: PoseEstimator
-    private let onPeople: (Result<[[Joint]], Error>) -> Void
+    private let onPeople: @Sendable (Result<[[Joint]], Error>) -> Void
 
-    /// onPeople: the joints of each person, in pixels of the frame; called on the output's queue
-    public init(estimator: PoseEstimator, onPeople: @escaping (Result<[[Joint]], Error>) -> Void) {
+    /// onPeople: the joints of each person, in pixels of the upright frame; called on the output's queue
+    public init(
+        estimator: PoseEstimator, onPeople: @escaping @Sendable (Result<[[Joint]], Error>) -> Void
+    ) {
         self.estimator = estimator
         self.onPeople = onPeople
+    }
+
+    /// Upright BGRA frames of an output that is in its session already, for an iPhone in portrait. The
+    /// sensor lies on its side: an app that turns sets the connection's rotation anew.
+    public func attach(to output: AVCaptureVideoDataOutput, queue: DispatchQueue) {
+        output.videoSettings = [
+            kCVPixelBufferPixelFormatTypeKey as String: kCVPixelFormatType_32BGRA
+        ]
+        output.setSampleBufferDelegate(self, queue: queue)
+        #if os(iOS)
+        guard let connection = output.connection(with: .video) else { return }
+        if #available(iOS 17.0, *) {
+            if connection.isVideoRotationAngleSupported(90) { connection.videoRotationAngle = 90 }
+        } else if connection.isVideoOrientationSupported {
+            connection.videoOrientation = .portrait
+        }
+        #endif
     }
 
     public func captureOutput(

@@ -4,7 +4,7 @@
 import Foundation
 
 /// A person's box, image pixels.
-public struct Box {
+public struct Box: Sendable {
     public var x, y, width, height: Double
 
     public init(x: Double, y: Double, width: Double, height: Double) {
@@ -16,16 +16,17 @@ public struct Box {
 }
 
 /// x' = a x + b y + c, y' = d x + e y + f
-public struct Affine {
+public struct Affine: Sendable {
     public var a, b, c, d, e, f: Double
 }
 
-public struct Joint {
+public struct Joint: Sendable {
     public var x, y, score: Float
 }
 
 /// Pixels of any layout: where a row, a pixel and a channel begin, in bytes (BGRA: red = 2, blue = 0).
-public struct Image {
+/// Not `Image`: that is SwiftUI's.
+public struct Pixels {
     public var pixels: UnsafePointer<UInt8>
     public var width, height: Int
     public var rowBytes, pixelBytes: Int
@@ -47,12 +48,12 @@ public struct Image {
 }
 
 /// Pixels.
-public struct CropSize {
+public struct CropSize: Sendable {
     public var width, height: Int
 }
 
 /// How heatmaps are read: artifact.json's codec.rule.
-public enum Rule: String, Decodable {
+public enum Rule: String, Decodable, Sendable {
     case quarterPixel = "argmax-quarter-pixel"
     case dark = "argmax-dark"
     case darkUdp = "argmax-dark-udp"
@@ -81,6 +82,9 @@ public enum Numerics {
         let inset = centers ? 1.0 : 0.0
         let scaleX = (Double(outWidth) - inset) / regionWidth
         let scaleY = (Double(outHeight) - inset) / regionHeight
+        guard scaleX * scaleY > 0, (scaleX * scaleY).isFinite else {
+            throw PoseError("the box is too large or too small for a picture")
+        }
         let centerX = box.x + 0.5 * box.width
         let centerY = box.y + 0.5 * box.height
         return Affine(
@@ -113,20 +117,23 @@ public enum Numerics {
         return Affine(a: a, b: b, c: -(a * m.c + b * m.f), d: d, e: e, f: -(d * m.c + e * m.f))
     }
 
-    private static func tap(_ image: Image, _ x: Int, _ y: Int, _ channel: Int) -> Float {
+    private static func tap(_ image: Pixels, _ x: Int, _ y: Int, _ channel: Int) -> Float {
         if x < 0 || y < 0 || x >= image.width || y >= image.height { return 0.0 }
         return Float(image.pixels[y * image.rowBytes + x * image.pixelBytes + channel])
     }
 
     /// Bilinear crop, zero outside the image: RGB bytes, row by row.
-    public static func crop(_ image: Image, matrix: Affine, outWidth: Int, outHeight: Int) -> [UInt8] {
+    public static func crop(_ image: Pixels, matrix: Affine, outWidth: Int, outHeight: Int) -> [UInt8] {
         let back = invert(matrix)
         let channels = [image.red, image.green, image.blue]
         var out = [UInt8](repeating: 0, count: outWidth * outHeight * 3)
         for row in 0..<outHeight {
             for column in 0..<outWidth {
-                let x = min(max(back.a * Double(column) + (back.b * Double(row) + back.c), -1.0), Double(image.width))
-                let y = min(max(back.d * Double(column) + (back.e * Double(row) + back.f), -1.0), Double(image.height))
+                let (i, j) = (Double(column), Double(row))
+                let atX: Double = back.a * i + (back.b * j + back.c)
+                let atY: Double = back.d * i + (back.e * j + back.f)
+                let x = min(max(atX, -1.0), Double(image.width))
+                let y = min(max(atY, -1.0), Double(image.height))
                 let left = Int(x.rounded(.down))
                 let top = Int(y.rounded(.down))
                 let fx = Float(x - Double(left))

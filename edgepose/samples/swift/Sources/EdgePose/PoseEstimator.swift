@@ -50,13 +50,14 @@ public final class PoseEstimator {
         CVPixelBufferLockBaseAddress(frame, .readOnly)
         defer { CVPixelBufferUnlockBaseAddress(frame, .readOnly) }
         guard let base = CVPixelBufferGetBaseAddress(frame) else { throw PoseError("the frame is empty") }
-        let image = Image(
+        let image = Pixels(
             pixels: UnsafePointer(base.assumingMemoryBound(to: UInt8.self)),
             width: CVPixelBufferGetWidth(frame), height: CVPixelBufferGetHeight(frame),
             rowBytes: CVPixelBufferGetBytesPerRow(frame), pixelBytes: 4, red: 2, green: 1, blue: 0)
         return try joints(in: image, box: box)
     }
 
+    /// picture: upright; a UIImage's cgImage is as the camera held it, see its imageOrientation
     public func joints(in picture: CGImage, box: Box) throws -> [Joint] {
         var pixels = [UInt8](repeating: 0, count: picture.width * picture.height * 4)
         return try pixels.withUnsafeMutableBytes { bytes -> [Joint] in
@@ -68,7 +69,7 @@ public final class PoseEstimator {
                 throw PoseError("no memory for a picture of \(picture.width) x \(picture.height)")
             }
             canvas.draw(picture, in: CGRect(x: 0, y: 0, width: picture.width, height: picture.height))
-            let image = Image(
+            let image = Pixels(
                 pixels: UnsafePointer(base.assumingMemoryBound(to: UInt8.self)),
                 width: picture.width, height: picture.height,
                 rowBytes: picture.width * 4, pixelBytes: 4, red: 0, green: 1, blue: 2)
@@ -76,7 +77,7 @@ public final class PoseEstimator {
         }
     }
 
-    private func joints(in image: Image, box: Box) throws -> [Joint] {
+    private func joints(in image: Pixels, box: Box) throws -> [Joint] {
         let one = loaded[try Numerics.chooseSize(box: box, sizes: loaded.map { $0.network.size })]
         let size = one.network.size
         let centers = contract.crop.alignment == "centers"

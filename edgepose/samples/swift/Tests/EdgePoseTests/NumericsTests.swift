@@ -22,7 +22,7 @@ final class NumericsTests: XCTestCase {
             }
         }
         let crop = pixels.withUnsafeBufferPointer { buffer -> [UInt8] in
-            let image = Image(
+            let image = Pixels(
                 pixels: buffer.baseAddress!, width: Vectors.imageWidth, height: Vectors.imageHeight,
                 rowBytes: 3 * Vectors.imageWidth, pixelBytes: 3, red: 0, green: 1, blue: 2)
             return Numerics.crop(

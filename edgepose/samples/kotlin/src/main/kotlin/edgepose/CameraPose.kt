@@ -10,7 +10,8 @@ import androidx.camera.core.ImageProxy
  * imageAnalysis.setAnalyzer(executor, CameraPose(estimator) { joints, width, height -> draw(joints) })
  *
  * The person is looked for in the whole picture, then around the last joints; an app with a person
- * detector gives its boxes to PoseEstimator instead. onJoints: in pixels of the upright picture.
+ * detector gives its boxes to PoseEstimator instead. onJoints: in pixels of the upright picture; called on
+ * the executor.
  */
 class CameraPose(
     private val estimator: PoseEstimator,

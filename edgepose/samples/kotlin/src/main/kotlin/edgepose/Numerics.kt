@@ -47,6 +47,7 @@ object Numerics {
         val inset = if (centers) 1.0 else 0.0
         val scaleX = (outWidth - inset) / regionWidth
         val scaleY = (outHeight - inset) / regionHeight
+        require(scaleX * scaleY > 0 && (scaleX * scaleY).isFinite()) { "the box is too large or too small for a picture" }
         val centerX = box.x + 0.5 * box.width
         val centerY = box.y + 0.5 * box.height
         return Affine(
