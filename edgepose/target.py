@@ -17,7 +17,7 @@ from edgepose.strict_model import validate
 from edgepose.strict_yaml import Node, Problems, did_you_mean, short, shown
 
 Precision = Literal["int8", "fp16", "fp32"]
-Form = Literal["interleave", "deconv_fp16", "implicit", "implicit_deconv"]
+Form = Literal["interleave", "fused_sums", "deconv_fp16", "implicit", "implicit_deconv"]
 """Other ways to write an INT8 network for TensorRT: see backends/onnx_graph/tensorrt_forms.py."""
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

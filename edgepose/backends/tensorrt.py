@@ -22,7 +22,7 @@ from edgepose.backends.onnx_graph.export import INPUT, OPSET, OUTPUT
 from edgepose.backends.onnx_graph.graph import from_model, to_bytes
 from edgepose.backends.onnx_graph.half import in_half
 from edgepose.backends.onnx_graph.implicit import as_documented, cache_bytes, read_cache
-from edgepose.backends.onnx_graph.tensorrt_forms import NO_DECONVOLUTION, Written, written
+from edgepose.backends.onnx_graph.tensorrt_forms import LEFT_OUT, Written, written
 from edgepose.backends.onnx_graph.whole_pose import JOINTS, whole_pose
 from edgepose.errors import EdgeposeError
 from edgepose.executor import Executor
@@ -109,7 +109,7 @@ def _contents(model: PoseModel, target: Target) -> list[Content]:
     for name in (*target.precisions, *target.forms):
         form = written(model, name, batch=BATCH)
         if form is None:
-            left_out[name] = NO_DECONVOLUTION
+            left_out[name] = LEFT_OUT[name]
             continue
         suffix = f"_{name}" if builds else ""
         onnx = to_bytes(form.graph)
@@ -248,6 +248,7 @@ def _build(form: Written, *, model_role: str, cache_role: str | None, size: int)
         "calibration": cache_role,
         "layer_precisions": kept,
         "float_layers": list(form.float_layers),
+        "fused_sums": list(form.fused_sums),
         "dla": form.dla,
         "builder_flags": flags,
         "cleared_flags": cleared,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from edgepose.target import Target, load_target
 from tests.bench.fakes import Blocks
 
 Crops = Callable[[int], NDArray[np.uint8]]
-FORMS = ("interleave", "deconv_fp16", "implicit", "implicit_deconv")
+FORMS = ("interleave", "fused_sums", "deconv_fp16", "implicit", "implicit_deconv")
 TARGET = load_target("jetson-xavier")
 
 
@@ -89,7 +90,7 @@ def test_the_target_has_every_form(artifact: Artifact) -> None:
     assert tensorrt.forms(artifact)[0] == "int8"
     assert artifact.counted_files == ("model.onnx.xz",)
     models = [f.path for f in artifact.manifest.files if f.path.endswith(".xz")]
-    assert len(models) == 5  # fp16, fp32 and implicit are one ONNX
+    assert len(models) == 6  # fp16, fp32 and implicit are one ONNX
     for form in ("fp32", "implicit"):
         assert tensorrt.settings_of(artifact, form)["model"] == "model_fp16"
     assert load_target("jetson-orin").forms == TARGET.forms
@@ -107,6 +108,7 @@ def test_lint_passes_every_form(artifact: Artifact) -> None:
     ("form", "largest", "says"),
     [
         ("interleave", 0.0, "Q/DQ literally"),
+        ("fused_sums", 0.1, "Q/DQ literally"),
         ("deconv_fp16", 1e-5, "Q/DQ literally"),
         ("implicit", 0.15, "calibration cache"),
         ("implicit_deconv", 0.15, "calibration cache"),
@@ -124,6 +126,31 @@ def test_each_is_executed(
     found = executor.run(crops)
     assert np.linalg.norm(found - expected) <= largest * np.linalg.norm(expected)
     assert says in executor.description
+
+
+def test_each_residual_sum_can_be_fused(artifact: Artifact) -> None:
+    """It reads one convolution as it is, the other side on the grid, and nothing else is changed."""
+    counted, fused = onnx_of(artifact), onnx_of(artifact, "fused_sums")
+    made = {name: node for node in fused.graph.node for name in node.output}
+    sums = [node for node in fused.graph.node if node.op_type == "Add"]
+    assert {node.name for node in sums} == set(
+        tensorrt.settings_of(artifact, "fused_sums")["fused_sums"]
+    )
+    assert len(sums) == 2, "one with a convolution on both sides, one with a shortcut"
+    for node in sums:
+        kinds = {made[name].op_type: name for name in node.input}
+        assert set(kinds) == {"Conv", "DequantizeLinear"}
+        assert [n for n in fused.graph.node if kinds["Conv"] in n.input] == [node]
+        shortcut = made[made[kinds["DequantizeLinear"]].input[0]].input[0]
+        before = [n.name for n in fused.graph.node]
+        if made[shortcut].op_type == "Conv":  # the later one has the sum in its kernel
+            assert before.index(made[shortcut].name) < before.index(made[kinds["Conv"]].name)
+    count = Counter(node.op_type for node in counted.graph.node)
+    count.subtract(node.op_type for node in fused.graph.node)
+    assert {op: n for op, n in count.items() if n} == {"QuantizeLinear": 2, "DequantizeLinear": 2}
+    findings = lint_artifact(artifact, TARGET)
+    notes = [f.node for f in findings if f.rule == "residual-scale"]
+    assert sorted(notes) == sorted(node.name for node in sums)
 
 
 def test_fp16_is_rounded_and_close(artifact: Artifact, noise: Crops) -> None:

@@ -142,11 +142,11 @@ def float_layers(manifest: Manifest | None) -> tuple[str, ...]:
 def structure(net: Net, target: Target, *, planned: Collection[str] = ()) -> list[Finding]:
     """What keeps a quantized network from running in INT8 as a whole.
 
-    planned: the convolutions that the quantization plan keeps in float, which are notes
+    planned: the convolutions and sums that the plan keeps in float, which are notes
     """
     if not net.quantized:
         return []
-    sums = list(_residual_scales(net))
+    sums = list(_residual_scales(net, planned))
     islands = _islands(
         net,
         target,
@@ -157,7 +157,7 @@ def structure(net: Net, target: Target, *, planned: Collection[str] = ()) -> lis
     return [*(finding for finding, _ in sums), *islands, *_channels(net, target)]
 
 
-def _residual_scales(net: Net) -> Iterator[tuple[Finding, set[str]]]:
+def _residual_scales(net: Net, planned: Collection[str]) -> Iterator[tuple[Finding, set[str]]]:
     """A finding per sum of which only some inputs have a scale, and the names that it speaks for."""
     for step in net.steps:
         missing = [name for name in step.data if name not in net.on_grid]
@@ -173,10 +173,12 @@ def _residual_scales(net: Net) -> Iterator[tuple[Finding, set[str]]]:
                 net.producers.get(source.data[0]) if source is not None and source.data else None
             )
             names |= {behind.name} if behind is not None else set()
-        finding = found(
-            "residual-scale", step.name, f"the input from {what} is not quantized, the other one is"
-        )
-        yield finding, names
+        reason = f"the input from {what} is not quantized, the other one is"
+        if step.name in planned:
+            fix = "nothing, this is the plan: the sum is part of that convolution's kernel"
+            yield found("residual-scale", step.name, reason, fix=fix, level="note"), names
+        else:
+            yield found("residual-scale", step.name, reason), names
 
 
 def _islands(

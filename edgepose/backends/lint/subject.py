@@ -61,13 +61,13 @@ def _manifest_of(artifact: Artifact, name: str) -> Manifest:
 
 
 def _with_float_layers(artifact: Artifact, name: str, manifest: Manifest) -> Manifest:
-    """The manifest, with the convolutions that a file of its own form keeps in float on purpose."""
+    """The manifest, with what a file of its own form leaves off the INT8 grid on purpose."""
     layers = list(manifest.provenance.float_layers)
     for entry in manifest.files:
         if manifest.runtime == "tensorrt" and entry.role.startswith("build_"):
             settings = json.loads((artifact.folder / entry.path).read_text("utf-8"))
             if settings.get("onnx_xz") == name and settings.get("quantization") == EXPLICIT:
-                layers += settings.get("float_layers", [])
+                layers += settings.get("float_layers", []) + settings.get("fused_sums", [])
     quantization = {**(manifest.provenance.quantization or {}), FLOAT_NAMES: ",".join(layers)}
     provenance = manifest.provenance.model_copy(update={"quantization": quantization})
     return manifest.model_copy(update={"provenance": provenance}) if layers else manifest

@@ -2,6 +2,7 @@
 
 int8             explicit Q/DQ, deconvolutions as sub-pixel convolutions in INT8
 interleave       the same, each interleave as one Transpose of rank 6 instead of two of rank 5
+fused_sums       the same, residual sums without the Q/DQ pair between them and their convolution
 deconv_fp16      the same, the deconvolutions as such and in FP16
 implicit         the float network and a calibration cache: INT8 where TensorRT wants it, on a DLA too
 implicit_deconv  the same with deconvolutions that a DLA takes
@@ -16,6 +17,7 @@ from edgepose.backends.onnx_graph.export import float_graph, quantized_graph
 from edgepose.backends.onnx_graph.graph import Graph
 from edgepose.backends.onnx_graph.implicit import float_nodes, tensor_scales
 from edgepose.backends.onnx_graph.interleaves import deconvolved, find_chains, interleave_in_one
+from edgepose.backends.onnx_graph.sums import fused_sums
 from edgepose.backends.onnx_graph.tensorrt_dialect import (
     fix_batch,
     interleave_by_transpose,
@@ -24,7 +26,14 @@ from edgepose.backends.onnx_graph.tensorrt_dialect import (
 from edgepose.models.pose_model import PoseModel
 from edgepose.target import Form, Precision
 
-NO_DECONVOLUTION = "the network has no deconvolution"
+_NO_DECONVOLUTION = "the network has no deconvolution"
+LEFT_OUT: dict[str, str] = {
+    "interleave": _NO_DECONVOLUTION,
+    "deconv_fp16": _NO_DECONVOLUTION,
+    "implicit_deconv": _NO_DECONVOLUTION,
+    "fused_sums": "the network has no residual sum",
+}
+"""Why a form is not written where `written` gives none."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,7 @@ class Written:
     """One form, ready to be saved. graph: in TensorRT's dialect; precision: the widest that it needs
     says: what it is, in words; scales: of the calibration cache, None for explicit Q/DQ and float;
     float_layers: convolutions that stay float though the network is INT8; dla: whether it may run there
-    batch: images at once
+    fused_sums: residual sums that read a convolution before it is rounded; batch: images at once
     """
 
     name: str
@@ -41,6 +50,7 @@ class Written:
     graph: Graph
     scales: dict[str, float] | None = None
     float_layers: tuple[str, ...] = field(default=())
+    fused_sums: tuple[str, ...] = field(default=())
     dla: bool = False
     batch: int = 1
 
@@ -61,6 +71,13 @@ def written(model: PoseModel, name: Precision | Form, *, batch: int) -> Written 
     if name == "int8":
         graph = to_tensorrt(quantized, batch=batch)
         return Written(name, "int8", "explicit Q/DQ, sub-pixel in INT8", graph, batch=batch)
+    if name == "fused_sums":
+        graph, sums = fused_sums(quantized)
+        if not sums:
+            return None
+        graph = to_tensorrt(graph, batch=batch)
+        says = "explicit Q/DQ, each residual sum part of a convolution"
+        return Written(name, "int8", says, graph, fused_sums=sums, batch=batch)
     if name != "implicit" and not find_chains(quantized):
         return None
     if name == "interleave":
