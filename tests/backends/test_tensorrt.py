@@ -163,6 +163,32 @@ def test_sizes_and_batches_are_files_of_their_own(
     np.testing.assert_array_equal(joints[..., 2], score)
 
 
+def test_the_arithmetic_around_the_network_is_held_in_float32(sized: Artifact) -> None:
+    """A half counts to 2048 and a heatmap of 64x64 has 4096 pixels; INT32 layers cannot be held."""
+    one = select(sized, input_hw=(64, 64), batch=1, gives="joints")
+    build = json.loads(one.path("build").read_text())
+    graph = onnx.load_from_string(tensorrt.unpack(one.path("model").read_bytes()))
+    types = {
+        value.name: value.type.tensor_type.elem_type
+        for value in onnx.shape_inference.infer_shapes(graph).graph.value_info
+    }
+    held = build["layer_precisions"]
+    around = {
+        node.name: node.op_type
+        for node in graph.graph.node
+        if node.name.startswith("whole_pose.") and types[node.output[0]] == onnx.TensorProto.FLOAT
+    }
+    moves = {"Cast", "Transpose", "Reshape", "GatherElements", "Sign"}
+    wanted = {name for name, op in around.items() if op not in moves}
+    assert set(held) == wanted | {"normalised"}
+    assert set(held.values()) == {"fp32"}
+    assert {"Floor", "Div", "Mul", "ReduceMax", "Clip"} <= {around.get(name) for name in held}
+    assert "OBEY_PRECISION_CONSTRAINTS" in build["builder_flags"]
+    assert "--precisionConstraints=obey" in build["trtexec"]
+    plain = json.loads(select(sized, input_hw=(96, 64), batch=1).path("build").read_text())
+    assert plain["layer_precisions"] == {}
+
+
 class _People:
     """Pictures of noise, five people, an odd number for a batch of two."""
 
