@@ -80,7 +80,8 @@ def _variant(
     )
     base = written(sized, target.precision, batch=variant.batch)
     assert base is not None, "a precision is always a form"
-    graph, exact = base.graph, ()
+    graph = base.graph
+    exact: tuple[str, ...] = ()
     if variant.gives == "joints":
         header = pose_header(header, output_name=JOINTS)
         pre, codec = model.spec.preprocessing, model.spec.codec
@@ -183,7 +184,7 @@ def open_executor(
         kept = tuple(settings["layer_precisions"])
         onnx = to_bytes(as_documented(plain, scales, kept_float=kept))
         note = ", the calibration cache as Q/DQ; TensorRT not run"
-    elif settings.get("builder_flags") == ["FP16"]:
+    elif "FP16" in settings.get("builder_flags", ()) and settings["quantization"] is None:
         onnx = to_bytes(in_half(from_model(onnx_load(onnx))))
         note = ", every tensor rounded to FP16; TensorRT not run"
     elif settings.get("quantization", "") is None:

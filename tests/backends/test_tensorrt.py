@@ -189,6 +189,21 @@ def test_the_arithmetic_around_the_network_is_held_in_float32(sized: Artifact) -
     assert plain["layer_precisions"] == {}
 
 
+def test_a_whole_pose_graph_in_half_precision_finds_what_its_heatmaps_say(
+    tiny: PoseModel, noise: Crops, tmp_path: Path
+) -> None:
+    variants = all_variants((64, 64), sizes=[], batches=[], joints=True)
+    target = TARGET.model_copy(update={"precision": "fp16"})
+    made = tensorrt.emit(tiny, target, tmp_path / "half", variants=variants)
+    crops = noise(2)
+    joints = tensorrt.open_executor(made, threads=1, gives="joints")
+    assert "rounded to FP16" in joints.description
+    found = joints.run(crops)
+    xy, score = tiny.spec.codec.decode(tensorrt.open_executor(made, threads=1).run(crops))
+    np.testing.assert_allclose(found[..., :2], 4 * xy, atol=0.01)
+    np.testing.assert_array_equal(found[..., 2], score)
+
+
 class _People:
     """Pictures of noise, five people, an odd number for a batch of two."""
 

@@ -23,7 +23,19 @@ READ = ("standard", "dark")
 """The codings that can be decoded in a graph."""
 _NORMALISED = "normalised"
 _PREFIX = "whole_pose."
-_ARITHMETIC = ("Abs", "Add", "Clip", "Div", "Floor", "Log", "MatMul", "Max", "Mul", "ReduceMax", "Sub")
+_ARITHMETIC = (
+    "Abs",
+    "Add",
+    "Clip",
+    "Div",
+    "Floor",
+    "Log",
+    "MatMul",
+    "Max",
+    "Mul",
+    "ReduceMax",
+    "Sub",
+)
 _FLOOR = 1e-10
 
 
@@ -79,6 +91,11 @@ def whole_pose(
     )
 
 
+def is_around(name: str) -> bool:
+    """Whether a node or constant of a whole-pose graph is neither the network's own nor its input."""
+    return name.startswith(_PREFIX) or name == JOINTS
+
+
 def exact_nodes(graph: Graph) -> tuple[str, ...]:
     """What a runtime must not compute in half precision: the arithmetic around the network. A half holds
     integers up to 2048 only, fewer than a 64x64 heatmap has pixels, and nothing as small as DARK's floor.
@@ -88,7 +105,7 @@ def exact_nodes(graph: Graph) -> tuple[str, ...]:
     for node in graph.nodes:
         if node.op == "Cast" and node.attributes["to"] == TensorProto.INT64:
             integers.add(node.output)
-        ours = node.name.startswith(_PREFIX) or node.name in (_NORMALISED, JOINTS)
+        ours = is_around(node.name) or node.name == _NORMALISED
         if ours and node.op in _ARITHMETIC:
             if integers.isdisjoint(node.inputs):
                 kept.append(node.name)
