@@ -23,7 +23,7 @@ from edgepose.backends.onnx_graph.graph import from_model, to_bytes
 from edgepose.backends.onnx_graph.half import in_half
 from edgepose.backends.onnx_graph.implicit import as_documented, cache_bytes, read_cache
 from edgepose.backends.onnx_graph.tensorrt_forms import LEFT_OUT, Written, written
-from edgepose.backends.onnx_graph.whole_pose import JOINTS, whole_pose
+from edgepose.backends.onnx_graph.whole_pose import JOINTS, exact_nodes, whole_pose
 from edgepose.errors import EdgeposeError
 from edgepose.executor import Executor
 from edgepose.manifest import Gives, VariantContract
@@ -81,15 +81,17 @@ def _variant(
     base = written(sized, target.precision, batch=variant.batch)
     assert base is not None, "a precision is always a form"
     graph = base.graph
+    exact: tuple[str, ...] = ()
     if variant.gives == "joints":
         header = pose_header(header, output_name=JOINTS)
         pre, codec = model.spec.preprocessing, model.spec.codec
         graph = whole_pose(graph, codec=codec, mean=pre.mean, std=pre.std, double=False)
+        exact = exact_nodes(graph)
     contract = contract_of(variant, suffix, header)
     if not suffix:
         return contract, []
     onnx, role = to_bytes(graph), f"model{suffix}"
-    settings = _build(base, model_role=role, cache_role=None, size=len(onnx))
+    settings = _build(base, model_role=role, cache_role=None, size=len(onnx), exact=exact)
     return contract, [
         Content(f"{role}.onnx.xz", role, pack(onnx, counted=False)),
         Content(f"build{suffix}.json", f"build{suffix}", _json(settings)),
@@ -182,7 +184,7 @@ def open_executor(
         kept = tuple(settings["layer_precisions"])
         onnx = to_bytes(as_documented(plain, scales, kept_float=kept))
         note = ", the calibration cache as Q/DQ; TensorRT not run"
-    elif settings.get("builder_flags") == ["FP16"]:
+    elif "FP16" in settings.get("builder_flags", ()) and settings["quantization"] is None:
         onnx = to_bytes(in_half(from_model(onnx_load(onnx))))
         note = ", every tensor rounded to FP16; TensorRT not run"
     elif settings.get("quantization", "") is None:
@@ -218,10 +220,18 @@ def unpack(packed: bytes) -> bytes:
     return onnx
 
 
-def _build(form: Written, *, model_role: str, cache_role: str | None, size: int) -> dict[str, Any]:
+def _build(
+    form: Written,
+    *,
+    model_role: str,
+    cache_role: str | None,
+    size: int,
+    exact: tuple[str, ...] = (),
+) -> dict[str, Any]:
     """What the builder on the device is to be told (TensorRT 8.5's Python API and trtexec).
 
-    model, calibration: roles of the files; layer_precisions: what must not become INT8
+    model, calibration: roles of the files; layer_precisions: what must not become INT8, nor, of
+    `exact`, FP16
     dla: whether it may be built for a DLA
     """
     name = f"{model_role}.onnx"
@@ -229,6 +239,7 @@ def _build(form: Written, *, model_role: str, cache_role: str | None, size: int)
     cleared = ["TF32"] if form.precision == "fp32" else []  # on by default where a GPU has it
     implicit = form.scales is not None
     kept = dict.fromkeys(form.float_layers, "fp16") if implicit else {}
+    kept.update(dict.fromkeys(exact if form.precision != "fp32" else (), "fp32"))
     by_hand = [f"--calib={cache_role}.cache"] if implicit else []
     if kept:
         flags = [*flags, "OBEY_PRECISION_CONSTRAINTS"]

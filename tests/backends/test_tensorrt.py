@@ -163,6 +163,47 @@ def test_sizes_and_batches_are_files_of_their_own(
     np.testing.assert_array_equal(joints[..., 2], score)
 
 
+def test_the_arithmetic_around_the_network_is_held_in_float32(sized: Artifact) -> None:
+    """A half counts to 2048 and a heatmap of 64x64 has 4096 pixels; INT32 layers cannot be held."""
+    one = select(sized, input_hw=(64, 64), batch=1, gives="joints")
+    build = json.loads(one.path("build").read_text())
+    graph = onnx.load_from_string(tensorrt.unpack(one.path("model").read_bytes()))
+    types = {
+        value.name: value.type.tensor_type.elem_type
+        for value in onnx.shape_inference.infer_shapes(graph).graph.value_info
+    }
+    held = build["layer_precisions"]
+    around = {
+        node.name: node.op_type
+        for node in graph.graph.node
+        if node.name.startswith("whole_pose.") and types[node.output[0]] == onnx.TensorProto.FLOAT
+    }
+    moves = {"Cast", "Transpose", "Reshape", "GatherElements", "Sign"}
+    wanted = {name for name, op in around.items() if op not in moves}
+    assert set(held) == wanted | {"normalised"}
+    assert set(held.values()) == {"fp32"}
+    assert {"Floor", "Div", "Mul", "ReduceMax", "Clip"} <= {around.get(name) for name in held}
+    assert "OBEY_PRECISION_CONSTRAINTS" in build["builder_flags"]
+    assert "--precisionConstraints=obey" in build["trtexec"]
+    plain = json.loads(select(sized, input_hw=(96, 64), batch=1).path("build").read_text())
+    assert plain["layer_precisions"] == {}
+
+
+def test_a_whole_pose_graph_in_half_precision_finds_what_its_heatmaps_say(
+    tiny: PoseModel, noise: Crops, tmp_path: Path
+) -> None:
+    variants = all_variants((64, 64), sizes=[], batches=[], joints=True)
+    target = TARGET.model_copy(update={"precision": "fp16"})
+    made = tensorrt.emit(tiny, target, tmp_path / "half", variants=variants)
+    crops = noise(2)
+    joints = tensorrt.open_executor(made, threads=1, gives="joints")
+    assert "rounded to FP16" in joints.description
+    found = joints.run(crops)
+    xy, score = tiny.spec.codec.decode(tensorrt.open_executor(made, threads=1).run(crops))
+    np.testing.assert_allclose(found[..., :2], 4 * xy, atol=0.01)
+    np.testing.assert_array_equal(found[..., 2], score)
+
+
 class _People:
     """Pictures of noise, five people, an odd number for a batch of two."""
 

@@ -105,6 +105,23 @@ def test_another_gpu_or_setting_is_another_engine(pose: Path, artifact: Path) ->
     assert "engine, flags 0, workspace 64" in engines(artifact).values()
 
 
+def test_layers_are_held_in_the_precision_that_the_settings_name(
+    pose: Path, artifact: Path
+) -> None:
+    flags = ["FP16", "OBEY_PRECISION_CONSTRAINTS"]
+    held = {"workspace_mib": 64, "builder_flags": flags}
+    settings = {**held, "layer_precisions": {"whole_pose.mul_1": "fp32"}}
+    (artifact / "build.json").write_text(json.dumps(settings))
+    assert run(pose, artifact).returncode == 0
+    ((name, text),) = engines(artifact).items()
+    assert text == f"engine, flags {1 << 10 | 1 << 7 | 1}, workspace 64, exact whole_pose.mul_1"
+    (artifact / name).unlink()
+    (artifact / "build.json").write_text(json.dumps({**held, "layer_precisions": {"gone": "fp32"}}))
+    refused = run(pose, artifact)
+    assert refused.returncode == 2
+    assert "no layer gone" in refused.stderr
+
+
 def test_what_is_damaged_or_stale_is_not_used(pose: Path, artifact: Path) -> None:
     run(pose, artifact)
     ((name, text),) = engines(artifact).items()

@@ -22,6 +22,20 @@ JOINTS = "joints"
 READ = ("standard", "dark")
 """The codings that can be decoded in a graph."""
 _NORMALISED = "normalised"
+_PREFIX = "whole_pose."
+_ARITHMETIC = (
+    "Abs",
+    "Add",
+    "Clip",
+    "Div",
+    "Floor",
+    "Log",
+    "MatMul",
+    "Max",
+    "Mul",
+    "ReduceMax",
+    "Sub",
+)
 _FLOOR = 1e-10
 
 
@@ -77,6 +91,29 @@ def whole_pose(
     )
 
 
+def is_around(name: str) -> bool:
+    """Whether a node or constant of a whole-pose graph is neither the network's own nor its input."""
+    return name.startswith(_PREFIX) or name == JOINTS
+
+
+def exact_nodes(graph: Graph) -> tuple[str, ...]:
+    """What a runtime must not compute in half precision: the arithmetic around the network. A half holds
+    integers up to 2048 only, fewer than a 64x64 heatmap has pixels, and nothing as small as DARK's floor.
+    """
+    integers = {name for name, value in graph.constants.items() if value.dtype.kind in "iu"}
+    kept = []
+    for node in graph.nodes:
+        if node.op == "Cast" and node.attributes["to"] == TensorProto.INT64:
+            integers.add(node.output)
+        ours = is_around(node.name) or node.name == _NORMALISED
+        if ours and node.op in _ARITHMETIC:
+            if integers.isdisjoint(node.inputs):
+                kept.append(node.name)
+            else:
+                integers.update(node.outputs)
+    return tuple(kept)
+
+
 class _Writer:
     """Collects nodes and constants under names of their own."""
 
@@ -85,12 +122,12 @@ class _Writer:
         self.nodes: list[Node] = []
 
     def __call__(self, op: str, inputs: list[str], **attributes: Any) -> str:
-        name = f"whole_pose.{op.lower()}_{len(self.nodes)}"
+        name = f"{_PREFIX}{op.lower()}_{len(self.nodes)}"
         self.nodes.append(Node(op, inputs, [name], attributes, name))
         return name
 
     def constant(self, name: str, value: Any) -> str:
-        key = f"whole_pose.{name}"
+        key = f"{_PREFIX}{name}"
         self.constants[key] = np.array(value)
         return key
 

@@ -65,6 +65,18 @@ std::string engineName(const Contract& contract, const Network& network) {
            "-" + network.modelSha256.substr(0, 16) + "-" + network.buildSha256.substr(0, 16) + ".engine";
 }
 
+// waiting: {layer: "fp16" or "fp32"}, what INT8, or of a whole-pose graph FP16, would get wrong.
+void holdPrecisions(nvinfer1::INetworkDefinition& graph, nlohmann::json waiting) {
+    for (std::int32_t i = 0; i < graph.getNbLayers(); ++i) {
+        nvinfer1::ILayer* layer = graph.getLayer(i);
+        const auto held = waiting.find(layer->getName());
+        if (held == waiting.end()) continue;
+        layer->setPrecision(*held == "fp16" ? nvinfer1::DataType::kHALF : nvinfer1::DataType::kFLOAT);
+        waiting.erase(held);
+    }
+    if (!waiting.empty()) throw std::runtime_error("TensorRT's network has no layer " + waiting.begin().key());
+}
+
 std::vector<char> build(const Network& network) {
     std::ifstream stream(network.path("build"));
     const nlohmann::json settings = nlohmann::json::parse(stream);
@@ -83,12 +95,16 @@ std::vector<char> build(const Network& network) {
     for (const std::string flag : settings.at("builder_flags")) {
         if (flag == "INT8") config->setFlag(nvinfer1::BuilderFlag::kINT8);
         else if (flag == "FP16") config->setFlag(nvinfer1::BuilderFlag::kFP16);
+        else if (flag == "OBEY_PRECISION_CONSTRAINTS") {
+            config->setFlag(nvinfer1::BuilderFlag::kOBEY_PRECISION_CONSTRAINTS);
+        }
         else throw std::runtime_error("build.json has a flag that this sample does not know: " + flag);
     }
     for (const std::string flag : settings.value("cleared_flags", nlohmann::json::array())) {
         if (flag == "TF32") config->clearFlag(nvinfer1::BuilderFlag::kTF32);
         else throw std::runtime_error("build.json clears a flag that this sample does not know: " + flag);
     }
+    holdPrecisions(*graph, settings.value("layer_precisions", nlohmann::json::object()));
     const auto plan = made(builder->buildSerializedNetwork(*graph, *config), "an engine");
     const char* data = static_cast<const char*>(plan->data());
     return {data, data + plan->size()};

@@ -27,7 +27,8 @@ inline void expectTheSame(ILogger& logger) {
 
 enum class NetworkDefinitionCreationFlag : std::int32_t { kEXPLICIT_BATCH = 0 };
 enum class MemoryPoolType : std::int32_t { kWORKSPACE = 0 };
-enum class BuilderFlag : std::int32_t { kFP16 = 0, kINT8 = 1, kTF32 = 7 };
+enum class BuilderFlag : std::int32_t { kFP16 = 0, kINT8 = 1, kTF32 = 7, kOBEY_PRECISION_CONSTRAINTS = 10 };
+enum class DataType : std::int32_t { kFLOAT = 0, kHALF = 1, kINT8 = 2, kINT32 = 3, kBOOL = 4, kUINT8 = 5 };
 
 class IHostMemory {
 public:
@@ -40,9 +41,32 @@ private:
     std::string text_;
 };
 
+class ILayer {
+public:
+    explicit ILayer(const char* name) : name_(name) {}
+    const char* getName() const noexcept { return name_; }
+    void setPrecision(DataType type) noexcept { precision = type; }
+    DataType precision = DataType::kINT8;
+
+protected:
+    virtual ~ILayer() noexcept = default;
+
+private:
+    const char* name_;
+};
+
+struct Layer : ILayer {
+    using ILayer::ILayer;
+};
+
 class INetworkDefinition {
 public:
     virtual ~INetworkDefinition() noexcept = default;
+    std::int32_t getNbLayers() const noexcept { return 2; }
+    ILayer* getLayer(std::int32_t index) const noexcept { return &layers_[index]; }
+
+private:
+    mutable Layer layers_[2] = {Layer("conv1"), Layer("whole_pose.mul_1")};
 };
 
 class IBuilderConfig {
@@ -62,9 +86,14 @@ public:
         return flags == 1 ? new INetworkDefinition : nullptr;
     }
     IBuilderConfig* createBuilderConfig() noexcept { return new IBuilderConfig; }
-    IHostMemory* buildSerializedNetwork(INetworkDefinition&, IBuilderConfig& config) noexcept {
+    IHostMemory* buildSerializedNetwork(INetworkDefinition& network, IBuilderConfig& config) noexcept {
+        std::string held;
+        for (std::int32_t i = 0; i < network.getNbLayers(); ++i) {
+            const ILayer* layer = network.getLayer(i);
+            if (layer->precision == DataType::kFLOAT) held += std::string(", exact ") + layer->getName();
+        }
         return new IHostMemory("engine, flags " + std::to_string(config.flags) + ", workspace " +
-                               std::to_string(config.workspace >> 20));
+                               std::to_string(config.workspace >> 20) + held);
     }
 };
 
