@@ -35,10 +35,7 @@ def bundle(folder: Path, to: Path, *, run: Path | None = None) -> Path:
     """
     artifact = Artifact.load(folder)
     _check_supported(artifact)
-    if to.exists():
-        raise EdgeposeError(
-            f"{to} is there already", fix="remove it first, or name another with --to"
-        )
+    _check_free(to)
     if to.resolve().is_relative_to(artifact.folder.resolve()):
         raise EdgeposeError(
             f"{to} lies inside the artifact", fix="name a place outside of it with --to"
@@ -49,6 +46,7 @@ def bundle(folder: Path, to: Path, *, run: Path | None = None) -> Path:
         with tempfile.TemporaryDirectory(prefix=".tmp-", dir=to.parent) as scratch:
             whole = Path(scratch) / "bundle"
             _write(whole, artifact, report, row)
+            _check_free(to)  # another bundle may have got there meanwhile
             if to.suffix.lower() == ".zip":
                 name = f"{artifact.manifest.name}-{artifact.manifest.target}"
                 write_atomic(to, _zipped(whole, re.sub(r"[^\w.-]", "-", name)))
@@ -63,6 +61,13 @@ def bundle(folder: Path, to: Path, *, run: Path | None = None) -> Path:
             fix="free some space or choose another folder; nothing was left half-written",
         ) from error
     return to
+
+
+def _check_free(to: Path) -> None:
+    if to.exists() or to.is_symlink():
+        raise EdgeposeError(
+            f"{to} is there already", fix="remove it first, or name another with --to"
+        )
 
 
 def _check_supported(artifact: Artifact) -> None:

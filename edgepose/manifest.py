@@ -250,7 +250,7 @@ class Header(_Strict):
     only; variants: where there are more variants than one; without them the keys are left out."""
 
     name: _Name
-    target: _Name
+    target: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]  # never a path
     runtime: _Name
     precision: Literal["int8", "fp16", "fp32"]
     input: InputContract

@@ -169,6 +169,8 @@ def test_a_folder_without_manifest_is_refused(tmp_path: Path) -> None:
         (lambda d: d["output"].update(shape=["batch", 16, 10**12, 12]), "output: a side of"),
         (lambda d: d["input"].update(layout="NXYZ"), "no height and width"),
         (lambda d: d.update(name="a\n# b"), "name: "),
+        (lambda d: d.update(target="../../etc/passwd"), "target: "),
+        (lambda d: d.update(target="/etc/passwd"), "target: "),
     ],
 )
 def test_every_wrong_key_is_named(

@@ -39,6 +39,7 @@ from edgepose.report.record import (
     StageRecord,
 )
 from edgepose.report.schema import save_report
+from edgepose.samples import sample_files
 from edgepose.variants import chosen, select, sizes_in
 from edgepose.video.finder import Finder, Model
 from tests.bench import networks
@@ -213,6 +214,22 @@ def test_what_cannot_be_bundled_is_refused_by_name(run: Path, tmp_path: Path) ->
     assert edgepose("bundle", copy, "--to", out, "--run", run).exit_code == 0
     refused(edgepose("bundle", out, "--to", tmp_path / "again"), "is a bundle already")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["copy", "out", "run", "there"]
+
+
+def test_a_bundle_that_got_there_first_stays(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, first = tmp_path / "out", run / "artifacts" / "onnx_mobile"
+
+    def meanwhile(runtime: str) -> dict[str, bytes]:
+        monkeypatch.undo()
+        bundle(first, out)
+        return sample_files(runtime)
+
+    monkeypatch.setattr("edgepose.bundle.sample_files", meanwhile)
+    refused(edgepose("bundle", run / "artifacts" / "tensorrt", "--to", out), "is there already")
+    assert Artifact.load(out).manifest.runtime == "onnx_mobile"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "run"]
 
 
 def damaged(source: Path, change: str) -> None:

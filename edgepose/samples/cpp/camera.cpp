@@ -7,6 +7,7 @@
 #include <opencv2/highgui.hpp>
 #include <opencv2/imgproc.hpp>
 #include <opencv2/videoio.hpp>
+#include <stdexcept>
 
 #include "pose_estimator.hpp"
 
@@ -18,6 +19,7 @@ int main(int count, char** words) {
     try {
         edgepose::PoseEstimator estimator(edgepose::readContract(words[1]));
         cv::VideoCapture camera(0);
+        if (!camera.isOpened()) throw std::runtime_error("the first camera cannot be opened");
         cv::Mat frame;
         edgepose::Box box{};
         while (camera.read(frame) && cv::waitKey(1) < 0) {
