@@ -231,6 +231,22 @@ def test_a_broken_package_is_named(change: Callable[[Any], None], rule: str, pac
     assert rule in {finding.rule for finding in lint_path(package, IPHONE)}
 
 
+def test_types_that_core_ml_has_not_are_told(package: Path) -> None:
+    """A damaged byte makes a number of an enumeration that has no name."""
+
+    def no_array(spec: Any) -> None:
+        spec.description.output[0].type.multiArrayType.dataType = 65536
+
+    def no_color(spec: Any) -> None:
+        spec.description.input[0].type.imageType.colorSpace = 7
+
+    edit(package, no_array)
+    (finding,) = serious(lint_path(package, IPHONE))
+    assert (finding.rule, finding.reason) == ("contract", "an array of type 65536, which is none")
+    edit(package, no_color)
+    assert "a 7 image; RGB or BGR is wanted" in [f.reason for f in lint_path(package, IPHONE)]
+
+
 def test_an_older_system_lacks_int8(artifacts: dict[str, Artifact]) -> None:
     old = load_target("coreml-ios17", overrides=["minimum_os=iOS15"])
     findings = lint_artifact(artifacts["coreml-ios17"], old)

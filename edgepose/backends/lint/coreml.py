@@ -21,7 +21,7 @@ from edgepose.backends.lint.structure import (
     structure,
 )
 from edgepose.backends.mil.convert import deployment_target
-from edgepose.backends.mil.load import Operation, Program, Ref, load_program, model_path
+from edgepose.backends.mil.load import Operation, Program, Ref, color_of, load_program, model_path
 from edgepose.backends.mil.quiet import quiet
 from edgepose.backends.onnx_graph.canonical import DEQUANTIZE, QUANTIZE
 from edgepose.errors import EdgeposeError
@@ -124,11 +124,14 @@ def _ports(spec: Any, limit: int, system: str, manifest: Manifest | None) -> Ite
         else:
             yield found("image-input", port.name, f"a {port.type.WhichOneof('Type')}, not an image")
     for port in (*inputs, *outputs):
+        if port.type.WhichOneof("Type") != "multiArrayType":
+            continue
         array = port.type.multiArrayType
-        half = port.type.WhichOneof("Type") == "multiArrayType" and (
-            array.ArrayDataType.Name(array.dataType) == "FLOAT16"
-        )
-        if half and limit < int(coremltools.target[_HALF_ARRAYS]):
+        if array.dataType not in array.ArrayDataType.values():
+            yield found("contract", port.name, f"an array of type {array.dataType}, which is none")
+        elif array.dataType == array.ArrayDataType.Value("FLOAT16") and limit < int(
+            coremltools.target[_HALF_ARRAYS]
+        ):
             yield found(
                 "minimum-os", port.name,
                 f"a float16 array, which came with {_HALF_ARRAYS}; the target is {system}",
@@ -137,7 +140,7 @@ def _ports(spec: Any, limit: int, system: str, manifest: Manifest | None) -> Ite
 
 
 def _image(name: str, image: Any, manifest: Manifest | None) -> Iterator[Finding]:
-    color = image.ColorSpace.Name(image.colorSpace)
+    color = color_of(image)
     if color not in ("RGB", "BGR"):
         yield found("image-input", name, f"a {color} image; RGB or BGR is wanted")
     elif manifest is not None and color != manifest.input.color:

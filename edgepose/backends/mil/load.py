@@ -130,13 +130,19 @@ def _unreadable(package: Path, why: str) -> EdgeposeError:
     )
 
 
+def color_of(image: Any) -> str:
+    """Core ML's word for the color space of an image input; its number where Core ML has none."""
+    words: dict[int, str] = {number: word for word, number in image.ColorSpace.items()}
+    return words.get(image.colorSpace, str(image.colorSpace))
+
+
 def _images(package: Path, description: Any) -> dict[str, Image]:
     images = {}
     for feature in description.input:
         if feature.type.WhichOneof("Type") != "imageType":
             continue
         kind = feature.type.imageType
-        color = kind.ColorSpace.Name(kind.colorSpace)
+        color = color_of(kind)
         if color not in ("RGB", "BGR"):
             raise _unreadable(
                 package, f"input {feature.name} is a {color} image; RGB or BGR is read"
