@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from edgepose.device.files import replace_folder, sha256_file
+from edgepose.device.files import disk_error, replace_folder, sha256_file
 from edgepose.errors import EdgeposeError
 from edgepose.manifest import MANIFEST_NAME, SCHEMA_VERSION, FileEntry, Header, Manifest, _safe_path
 
@@ -215,10 +215,7 @@ class Artifact:
             temporary.chmod(0o755)
             replace_folder(temporary, folder)
         except OSError as error:
-            raise EdgeposeError(
-                f"cannot write {folder}: {error.strerror or error}",
-                fix="free some space or choose another folder; nothing was left half-written",
-            ) from error
+            raise disk_error(folder, error) from error
         finally:
             if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)

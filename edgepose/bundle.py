@@ -15,7 +15,7 @@ from pathlib import Path
 from edgepose.artifact import Artifact, Content
 from edgepose.bundle_texts import licences, model_card
 from edgepose.device.errors import DeviceError
-from edgepose.device.files import replace_folder, write_atomic
+from edgepose.device.files import disk_error, replace_folder, write_atomic
 from edgepose.errors import EdgeposeError
 from edgepose.manifest import JOINTS_LAYOUT, Header, RecipeContract, Scores, ScoreValue
 from edgepose.report.record import ArtifactRecord, Report
@@ -56,10 +56,8 @@ def bundle(folder: Path, to: Path, *, run: Path | None = None) -> Path:
         reason = error if isinstance(error, OSError) else error.__cause__
         if not isinstance(reason, OSError):
             raise
-        raise EdgeposeError(  # of the place that was asked for, not of the scratch folder
-            f"cannot write {to}: {reason.strerror or reason}",
-            fix="free some space or choose another folder; nothing was left half-written",
-        ) from error
+        # of the place that was asked for, not of the scratch folder
+        raise disk_error(to, reason) from error
     return to
 
 

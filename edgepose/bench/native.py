@@ -16,7 +16,7 @@ import edgepose
 from edgepose.bench.programs import Patiently
 from edgepose.bench.transport import Dropped, Transport
 from edgepose.device.coding import RULES
-from edgepose.device.files import replace_folder
+from edgepose.device.files import disk_error, replace_folder
 from edgepose.errors import EdgeposeError
 from edgepose.manifest import MANIFEST_NAME, Manifest
 
@@ -50,10 +50,7 @@ def write_sources(folder: Path) -> None:
                 copy.write_bytes(source.read_bytes())
             replace_folder(whole, folder)
     except OSError as error:
-        raise EdgeposeError(
-            f"cannot write {folder}: {error.strerror or error}",
-            fix="free some space or choose another folder; nothing was left half-written",
-        ) from error
+        raise disk_error(folder, error) from error
 
 
 def pack_arrays(npz: bytes) -> bytes:

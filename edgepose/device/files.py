@@ -8,9 +8,10 @@ import tempfile
 from .errors import DeviceError
 
 
-def _disk_error(path: str, error: OSError) -> DeviceError:
+def disk_error(path: "os.PathLike[str] | str", error: OSError) -> DeviceError:
+    """What is said where the disk refuses `path`, by those who leave nothing of it behind."""
     return DeviceError(
-        "cannot write {}: {}".format(path, error.strerror or error),
+        "cannot write {}: {}".format(os.fspath(path), error.strerror or error),
         fix="free some space or choose another folder; nothing was left half-written",
     )
 
@@ -43,7 +44,7 @@ def write_atomic(path: "os.PathLike[str] | str", data: bytes) -> None:
         temporary = None
         _sync_folder(folder)
     except OSError as error:
-        raise _disk_error(target, error) from error
+        raise disk_error(target, error) from error
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
@@ -65,7 +66,7 @@ def replace_folder(finished: "os.PathLike[str] | str", final: "os.PathLike[str] 
         _sync_folder(os.path.dirname(os.path.abspath(target)))
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
-        raise _disk_error(target, error) from error
+        raise disk_error(target, error) from error
 
 
 def sha256_file(path: "os.PathLike[str] | str") -> str:

@@ -17,6 +17,7 @@ import pytest
 import edgepose.device
 from edgepose.bench.native import write_sources
 from edgepose.bench.runner_file import PACKAGE, runner_bytes
+from edgepose.device.errors import DeviceError
 from edgepose.device.receive import MARK
 from edgepose.errors import EdgeposeError
 
@@ -148,7 +149,7 @@ def test_a_full_disk_leaves_no_native_project(
         return real(path, data)
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(EdgeposeError, match="native-runner: No space left"):
+    with pytest.raises(DeviceError, match="native-runner: No space left"):
         write_sources(tmp_path / "native-runner")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()
