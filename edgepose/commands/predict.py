@@ -113,7 +113,7 @@ def predict(
     Writes skeletons over them, predictions.json (COCO results), images.json (the data set that these
     refer to), predictions.csv; for videos also angles.png and range_of_motion.csv.
     """
-    from edgepose.errors import EdgeposeError
+    from edgepose.device.errors import DeviceError
     from edgepose.video.angle_plot import motion_table
     from edgepose.video.boxes import Following
     from edgepose.video.run import predict_source
@@ -133,7 +133,7 @@ def predict(
                 outcome = predict_source(
                     source, finder, here, sink, options=_options(given), show=show
                 )
-        except EdgeposeError:
+        except DeviceError:
             if sink.files:
                 click.echo("written before it stopped:", err=True)
                 click.echo("\n".join(f"  {path}" for path in sink.files), err=True)

@@ -15,9 +15,11 @@ from pycocotools.coco import COCO
 
 from edgepose.cli import main
 from edgepose.device.codec import HeatmapCodec
+from edgepose.device.files import disk_error, write_atomic
 from edgepose.errors import EdgeposeError
 from edgepose.predict import Contract
 from edgepose.skeleton import Skeleton
+from edgepose.video import sinks
 from edgepose.video.boxes import Following, OneBox
 from edgepose.video.clock import Clock, Timing
 from edgepose.video.finder import Finder, Model
@@ -213,3 +215,21 @@ def test_a_broken_picture_ends_a_folder_but_keeps_those_before(model: Path, tmp_
     assert (out / "a.png").exists()
     assert not (out / "c.png").exists()
     assert len(json.loads((out / "predictions.json").read_text())) == 1
+
+
+def test_a_disk_that_fills_up_says_what_is_there(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), frame_of(0))
+
+    def full(path: Path, data: bytes) -> None:
+        if Path(path).name == "b.png":
+            raise disk_error(path, OSError(28, "No space left on device"))
+        write_atomic(path, data)
+
+    monkeypatch.setattr(sinks, "write_atomic", full)
+    result = run("predict", tmp_path, "--model", model, "--to", tmp_path / "out")
+    assert result.exit_code == 2
+    assert f"written before it stopped:\n  {tmp_path / 'out' / 'a.png'}\n" in result.output
+    assert "b.png: No space left on device" in result.output
