@@ -220,7 +220,7 @@ def _scores(report: Report, row: ArtifactRecord) -> list[str]:
     persons = next((m.persons for m in row.metrics.values() if m.persons is not None), None)
     people = "" if persons is None else f"{persons} people of "
     lines = [
-        f"The counted files, executed by {row.executor} on {row.host}; {people}{report.data.domain}, "
+        f"The counted files, executed on {row.host} by {row.executor}. {people}{report.data.domain}, "
         f"validation split; percent, 95 % intervals by bootstrap over {report.interval_over}.",
         "",
     ]

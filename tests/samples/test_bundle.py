@@ -137,7 +137,7 @@ def test_card_and_licences_say_where_the_weights_come_from(run: Path, tmp_path: 
     assert "| head top | 66.5 |" in card
     assert "| pelvis | - |" in card
     assert (
-        "The counted files, executed by ORT test on a host; 400 people of synthetic-people" in card
+        "The counted files, executed on a host by ORT test. 400 people of synthetic-people" in card
     )
     assert "| runs in | TensorRT: " in card
     assert sha256_file(tmp_path / "out" / "model.onnx.xz") in card
