@@ -16,6 +16,7 @@ from edgepose.data.base import PoseDataset
 from edgepose.data.calibration import open_calibration
 from edgepose.data.crop import crop_batches
 from edgepose.data.spec import open_config, open_spec, parse_spec
+from edgepose.device.artifact_words import MANIFEST_NAME
 from edgepose.errors import EdgeposeError
 from edgepose.evaluation import (
     EvaluationSet,
@@ -28,7 +29,6 @@ from edgepose.evaluation import (
 )
 from edgepose.fetch import Source, is_url
 from edgepose.inputs import check_fits, start_model
-from edgepose.manifest import MANIFEST_NAME
 from edgepose.measure import model_executor
 from edgepose.metrics.metric import METRICS, natural
 from edgepose.metrics.tables import score_files

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from edgepose.device.artifact_words import MANIFEST_NAME
 from edgepose.device.files import disk_error, replace_folder, sha256_file
 from edgepose.errors import EdgeposeError
-from edgepose.manifest import MANIFEST_NAME, SCHEMA_VERSION, FileEntry, Header, Manifest, _safe_path
+from edgepose.manifest import SCHEMA_VERSION, FileEntry, Header, Manifest, _safe_path
 
 if TYPE_CHECKING:
     pass

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from edgepose.artifact import Artifact, Content
 from edgepose.bundle_texts import licences, model_card
+from edgepose.device.artifact_words import JOINTS_LAYOUT
 from edgepose.device.errors import DeviceError
 from edgepose.device.files import disk_error, replace_folder, write_atomic
 from edgepose.errors import EdgeposeError
-from edgepose.manifest import JOINTS_LAYOUT, Header, RecipeContract, Scores, ScoreValue
+from edgepose.manifest import Header, RecipeContract, Scores, ScoreValue
 from edgepose.report.record import ArtifactRecord, Report
 from edgepose.report.schema import FILE_NAME, load_report
 from edgepose.samples import LANGUAGES, LICENCE, licence, sample_files

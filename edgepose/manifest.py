@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from edgepose.device.artifact_words import JOINTS_LAYOUT, MANIFEST_NAME, MAX_SIDE
 from edgepose.device.coding import RULES, Alignment, Coding, Rule, alignment_of
 from edgepose.skeleton import Skeleton
+from edgepose.strict_files import NAME_PATTERN
 
 if TYPE_CHECKING:
     from edgepose.device.codec import HeatmapCodec
 
 SCHEMA_VERSION: Final = 1
-MANIFEST_NAME = "artifact.json"
-MAX_SIDE = 65536
 _Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f|`]{1,200}$")]
 """One line of a card's table."""
 
@@ -172,7 +172,6 @@ class CodecContract(_Strict):
 
 
 Gives = Literal["heatmaps", "joints"]
-JOINTS_LAYOUT = "NJ3"
 
 
 class VariantContract(_Strict):
@@ -250,7 +249,7 @@ class Header(_Strict):
     only; variants: where there are more variants than one; without them the keys are left out."""
 
     name: _Name
-    target: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]  # never a path
+    target: Annotated[str, Field(pattern=f"^{NAME_PATTERN.pattern}$")]
     runtime: _Name
     precision: Literal["int8", "fp16", "fp32"]
     input: InputContract

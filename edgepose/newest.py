@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgepose.device.artifact_words import MANIFEST_NAME
 from edgepose.errors import EdgeposeError
-from edgepose.manifest import MANIFEST_NAME
 from edgepose.target import Target
 
 

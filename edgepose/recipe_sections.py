@@ -18,11 +18,11 @@ from edgepose.device.coding import Coding
 from edgepose.errors import EdgeposeError
 from edgepose.fetch import Source, check_source
 from edgepose.skeleton import SKELETONS
+from edgepose.strict_files import NAME_PATTERN
 from edgepose.strict_model import ExistingPathOrUrl
 from edgepose.strict_yaml import did_you_mean, shown
 from edgepose.target import TargetName
 
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # it names the report's folder
 MACS_PATTERN = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kMGT])MACs?")
 MACS_UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 

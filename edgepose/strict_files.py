@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from edgepose.strict_yaml import (
     shown,
     shown_path,
 )
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""A recipe's or a target's name: it also names a folder, so it is never a path."""
 
 
 def builtin_folder(name: str) -> Path:

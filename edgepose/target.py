@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from edgepose.strict_files import Rules, builtin_folder, override, read_layers
+from edgepose.strict_files import NAME_PATTERN, Rules, builtin_folder, override, read_layers
 from edgepose.strict_model import validate
 from edgepose.strict_yaml import Node, Problems, did_you_mean, short, shown
 
@@ -20,7 +20,6 @@ Precision = Literal["int8", "fp16", "fp32"]
 Form = Literal["interleave", "fused_sums", "deconv_fp16", "implicit", "implicit_deconv"]
 """Other ways to write an INT8 network for TensorRT: see backends/onnx_graph/tensorrt_forms.py."""
 
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # A transport reaches ssh and adb as an argument: no part of it may look like an option.
 _WORD = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 _SERIAL = r"[A-Za-z0-9_][A-Za-z0-9._:-]*"  # 0A041FDD4003DX, emulator-5554, 192.168.1.7:5555

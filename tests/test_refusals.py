@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from edgepose import api
 from edgepose.cli import main
-from edgepose.manifest import MANIFEST_NAME
+from edgepose.device.artifact_words import MANIFEST_NAME
 from edgepose.models.pose_model import PoseModel
 from edgepose.quant.graph import deploy_form
 from tests.networks import short

@@ -15,10 +15,11 @@ import numpy as np
 import edgepose
 from edgepose.bench.programs import Patiently
 from edgepose.bench.transport import Dropped, Transport
+from edgepose.device.artifact_words import MANIFEST_NAME
 from edgepose.device.coding import RULES
 from edgepose.device.files import disk_error, replace_folder
 from edgepose.errors import EdgeposeError
-from edgepose.manifest import MANIFEST_NAME, Manifest
+from edgepose.manifest import Manifest
 
 SOURCES = Path(edgepose.__file__).parent / "native"
 LIBRARY = "libonnxruntime.so"

@@ -32,6 +32,7 @@ from edgepose.bench.record import (
 from edgepose.bench.runs import LONGEST_S, Results, pooled
 from edgepose.bench.scores import score_fields
 from edgepose.data.base import PoseDataset
+from edgepose.device.artifact_words import MANIFEST_NAME
 from edgepose.device.board import board_notes
 from edgepose.device.engine_settings import MAIN
 from edgepose.device.pack import Pack, pack_bytes
@@ -44,7 +45,6 @@ from edgepose.evaluation import (
     find_joints,
     joint_shift,
 )
-from edgepose.manifest import MANIFEST_NAME
 from edgepose.progress import Progress
 from edgepose.target import Target
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
+from .artifact_words import JOINTS_LAYOUT, MANIFEST_NAME, MAX_SIDE
 from .codec import HeatmapCodec
 from .coding import RULES, check_coding
 from .decode import heatmap_to_image_xy
@@ -22,10 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-MANIFEST = "artifact.json"
-JOINTS_LAYOUT = "NJ3"
 MAX_EXPANDED_BYTES = 2 << 30
-MAX_SIDE = 65536
 _AGAIN = "copy the whole artifact again, or use the runner of the edgepose that exported it"
 
 
@@ -149,7 +147,7 @@ def _as_variant(manifest: Dict[str, Any], variant: Dict[str, Any]) -> Dict[str, 
 def _load(
     folder: str, parts: Callable[[Dict[str, Any]], List[Dict[str, Any]]], *, verify: bool
 ) -> List[Contract]:
-    path = os.path.join(folder, MANIFEST)
+    path = os.path.join(folder, MANIFEST_NAME)
     try:
         with open(path, "rb") as stream:
             manifest = json.loads(stream.read().decode("utf-8"))

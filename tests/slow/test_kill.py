@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from edgepose.artifact import Artifact
-from edgepose.manifest import MANIFEST_NAME
+from edgepose.device.artifact_words import MANIFEST_NAME
 from edgepose.models.pose_model import PoseModel
 
 pytestmark = pytest.mark.slow

@@ -7,9 +7,9 @@ from importlib.metadata import version
 from typing import Literal
 
 import edgepose
+from edgepose.device.artifact_words import JOINTS_LAYOUT
 from edgepose.manifest import (
     FLOAT_NAMES,
-    JOINTS_LAYOUT,
     CodecContract,
     CropContract,
     Header,

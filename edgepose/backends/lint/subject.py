@@ -10,8 +10,9 @@ from typing import Any
 
 from edgepose.artifact import Artifact
 from edgepose.backends.lint.findings import Finding, in_file
+from edgepose.device.artifact_words import MANIFEST_NAME
 from edgepose.errors import EdgeposeError
-from edgepose.manifest import FLOAT_NAMES, MANIFEST_NAME, Manifest
+from edgepose.manifest import FLOAT_NAMES, Manifest
 from edgepose.target import Target
 from edgepose.variants import as_variant, variant_at
 

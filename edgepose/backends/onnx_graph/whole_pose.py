@@ -24,18 +24,8 @@ READ = ("standard", "dark")
 _NORMALISED = "normalised"
 _PREFIX = "whole_pose."
 _ARITHMETIC = (
-    "Abs",
-    "Add",
-    "Clip",
-    "Div",
-    "Floor",
-    "Log",
-    "MatMul",
-    "Max",
-    "Mul",
-    "ReduceMax",
-    "Sub",
-)
+    "Abs", "Add", "Clip", "Div", "Floor", "Log", "MatMul", "Max", "Mul", "ReduceMax", "Sub",
+)  # fmt: skip
 _FLOOR = 1e-10
 
 
